@@ -1,0 +1,37 @@
+# Every package the project uses, and the one target that stands for LibTorch.
+
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+find_package(Protobuf REQUIRED)          # module mode: Debian ships no config package
+find_package(absl REQUIRED)
+find_package(OpenSSL REQUIRED)           # SHA-256
+find_package(ZLIB REQUIRED)
+find_package(SQLite3 REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+
+if(NOT MUSTER_TORCH_DIR AND DEFINED ENV{MUSTER_TORCH_DIR})
+  set(MUSTER_TORCH_DIR "$ENV{MUSTER_TORCH_DIR}")
+endif()
+if(MUSTER_TORCH_DIR)
+  list(PREPEND CMAKE_PREFIX_PATH "${MUSTER_TORCH_DIR}")
+endif()
+find_package(Torch REQUIRED)
+message(STATUS "LibTorch ${Torch_VERSION} (${TORCH_LIBRARY})")
+# Torch's own targets bring flags that are not ours to pass on; headers are the system's, not warned about.
+add_library(muster_torch INTERFACE)
+target_include_directories(muster_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+target_link_libraries(muster_torch INTERFACE ${TORCH_LIBRARIES} Threads::Threads)
+
+# torch/torch.h costs half a minute of compile time, once.
+add_library(muster_torch_pch OBJECT "${PROJECT_SOURCE_DIR}/cmake/torch_pch.cc")
+target_link_libraries(muster_torch_pch PRIVATE muster_torch)
+target_precompile_headers(muster_torch_pch PRIVATE <torch/torch.h> <torch/script.h>)
+
+if(MUSTER_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+if(MUSTER_BENCHMARKS)
+  find_package(benchmark REQUIRED)
+endif()

@@ -1,0 +1,1 @@
+// Owns the precompiled LibTorch header that all torch-using targets share.

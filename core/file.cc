@@ -1,0 +1,118 @@
+#include "core/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+
+namespace muster {
+namespace {
+
+absl::Status FileError(const std::string& path, const char* action) {
+  const int error = errno;
+  const std::string message = absl::StrCat(path, ": cannot ", action, ": ", std::strerror(error));
+  return error == ENOENT ? absl::NotFoundError(message) : absl::InvalidArgumentError(message);
+}
+
+absl::Status SyncFolderOf(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return FileError(folder, "open");
+  const absl::Cleanup close = [fd] { ::close(fd); };
+  return ::fsync(fd) == 0 ? absl::OkStatus() : FileError(folder, "sync");
+}
+
+absl::StatusOr<std::string> Gunzip(const std::string& path, std::string_view packed, size_t max_bytes) {
+  z_stream stream{};
+  if (inflateInit2(&stream, 15 + 16) != Z_OK) return absl::InternalError("zlib does not start");
+  const absl::Cleanup end = [&stream] { inflateEnd(&stream); };
+  std::string out;
+  size_t taken = 0;
+  int code = Z_OK;
+  std::string chunk(size_t{1} << 20, '\0');
+  while (true) {
+    if (stream.avail_in == 0 && taken < packed.size()) {
+      const size_t give = std::min(packed.size() - taken, size_t{1} << 30);
+      stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(packed.data() + taken));
+      stream.avail_in = static_cast<uInt>(give);
+      taken += give;
+    }
+    stream.next_out = reinterpret_cast<Bytef*>(chunk.data());
+    stream.avail_out = static_cast<uInt>(chunk.size());
+    code = inflate(&stream, Z_NO_FLUSH);
+    out.append(chunk.data(), chunk.size() - stream.avail_out);
+    if (out.size() > max_bytes) {
+      return InvalidInput(absl::StrCat(path, ": unpacks to more than ", max_bytes, " bytes"));
+    }
+    if (code == Z_STREAM_END) {
+      // Concatenated members are one file, as gzip(1) has it.
+      if (stream.avail_in == 0 && taken == packed.size()) return out;
+      if (inflateReset(&stream) != Z_OK) break;
+      continue;
+    }
+    if (code != Z_OK || (stream.avail_in == 0 && taken == packed.size() && stream.avail_out != 0)) break;
+  }
+  return InvalidInput(absl::StrCat(path, ": damaged gzip data (",
+                                   code == Z_DATA_ERROR ? "corrupt" : "cut off", " after ", out.size(),
+                                   " unpacked bytes); get the file anew"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return FileError(path, "open");
+  const absl::Cleanup close = [fd] { ::close(fd); };
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) return FileError(path, "examine");
+  if (S_ISDIR(info.st_mode)) return InvalidInput(absl::StrCat(path, ": is a folder, a file is needed"));
+  std::string bytes;
+  bytes.reserve(static_cast<size_t>(info.st_size));
+  std::string chunk(size_t{1} << 20, '\0');
+  while (true) {
+    const ssize_t got = ::read(fd, chunk.data(), chunk.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return FileError(path, "read");
+    if (got == 0) return bytes;
+    bytes.append(chunk.data(), static_cast<size_t>(got));
+  }
+}
+
+absl::StatusOr<std::string> ReadMaybeGzip(const std::string& path, size_t max_bytes) {
+  MUSTER_ASSIGN_OR_RETURN(std::string bytes, ReadFile(path));
+  if (bytes.size() < 2 || bytes[0] != '\x1f' || bytes[1] != '\x8b') return bytes;
+  return Gunzip(path, bytes, max_bytes);
+}
+
+absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes, bool sync) {
+  // The process id keeps two processes that write the same file apart; the rename decides which one stays.
+  const std::string aside = absl::StrCat(path, ".", ::getpid(), ".tmp");
+  const int fd = ::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return FileError(path, "write");
+  bool good = true;
+  while (good && !bytes.empty()) {
+    const ssize_t put = ::write(fd, bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    good = put >= 0;
+    if (good) bytes.remove_prefix(static_cast<size_t>(put));
+  }
+  good = good && (!sync || ::fsync(fd) == 0);
+  const absl::Status status = good ? absl::OkStatus() : FileError(path, "write");
+  ::close(fd);
+  if (!status.ok() || ::rename(aside.c_str(), path.c_str()) != 0) {
+    const absl::Status result = status.ok() ? FileError(path, "write") : status;
+    ::unlink(aside.c_str());
+    return result;
+  }
+  return sync ? SyncFolderOf(path) : absl::OkStatus();
+}
+
+}  // namespace muster
