@@ -1,0 +1,52 @@
+#include "compression/payload.h"
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+
+namespace muster {
+namespace {
+
+constexpr uint16_t kMagic = 0x554D;
+constexpr uint8_t kVersion = 1;
+
+template <typename T>
+T Read(const std::string& bytes, size_t at) {
+  T value;
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
+}  // namespace
+
+std::string PayloadHeader(uint8_t codec, const Layout& layout) {
+  std::string header(kPayloadHeaderBytes, '\0');
+  const auto put = [&header](size_t at, const auto value) { std::memcpy(header.data() + at, &value, sizeof value); };
+  put(0, kMagic);
+  put(2, kVersion);
+  put(3, codec);
+  put(8, layout.fingerprint);
+  put(16, static_cast<uint64_t>(layout.size));
+  return header;
+}
+
+absl::StatusOr<PayloadView> ParsePayload(const Payload& payload, const Layout& layout) {
+  const std::string& bytes = payload.bytes;
+  if (bytes.size() < kPayloadHeaderBytes) {
+    return InvalidInput(absl::StrCat("payload of ", bytes.size(), " bytes is shorter than its header"));
+  }
+  if (Read<uint16_t>(bytes, 0) != kMagic) return InvalidInput("payload does not start with its magic");
+  if (const uint8_t version = Read<uint8_t>(bytes, 2); version != kVersion) {
+    return InvalidInput(absl::StrCat("payload has version ", int{version}, ", this program reads ", int{kVersion}));
+  }
+  if (Read<uint32_t>(bytes, 4) != 0) return InvalidInput("payload's reserved bytes are not zero");
+  if (Read<uint64_t>(bytes, 8) != layout.fingerprint) {
+    return InvalidInput("payload is of another model (layout fingerprints differ)");
+  }
+  if (const uint64_t count = Read<uint64_t>(bytes, 16); count != static_cast<uint64_t>(layout.size)) {
+    return InvalidInput(absl::StrCat("payload has ", count, " elements, the model has ", layout.size));
+  }
+  return PayloadView{Read<uint8_t>(bytes, 3), std::string_view(bytes).substr(kPayloadHeaderBytes)};
+}
+
+}  // namespace muster

@@ -1,0 +1,39 @@
+// An encoded vector on its way between client and server: what is counted, stored, sent and refused.
+#ifndef MUSTER_COMPRESSION_PAYLOAD_H_
+#define MUSTER_COMPRESSION_PAYLOAD_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/parameters.h"
+#include "core/status.h"
+
+namespace muster {
+
+// Self-describing bytes. Layout, little-endian:
+//   0  u16  magic 0x554D ("MU")      2  u8  version (1)     3  u8  codec id
+//   4  u32  reserved, 0              8  u64 layout fingerprint
+//   16 u64  element count            24 ... the codec's own data
+struct Payload {
+  std::string bytes;
+
+  int64_t size() const { return static_cast<int64_t>(bytes.size()); }
+};
+
+inline constexpr size_t kPayloadHeaderBytes = 24;
+
+// The 24 header bytes.
+std::string PayloadHeader(uint8_t codec, const Layout& layout);
+
+struct PayloadView {
+  uint8_t codec = 0;
+  std::string_view data;  // the codec's own part; points into the payload
+};
+// Checks the header against the layout. INVALID_ARGUMENT names what differs: too short, magic, version, layout
+// fingerprint, element count.
+absl::StatusOr<PayloadView> ParsePayload(const Payload& payload, const Layout& layout);
+
+}  // namespace muster
+
+#endif  // MUSTER_COMPRESSION_PAYLOAD_H_

@@ -1,0 +1,74 @@
+// Models: what is learnt. A model is a LibTorch module (or TorchScript) behind one small interface, and its floating
+// parameters and buffers are views into one flat vector.
+#ifndef MUSTER_LEARNING_MODEL_H_
+#define MUSTER_LEARNING_MODEL_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/parameters.h"
+#include "core/registry.h"
+#include "core/status.h"
+
+namespace muster {
+
+// Not thread-safe: one per thread.
+class Model {
+ public:
+  using Interface = Model;
+  static constexpr char kKind[] = "model";
+  static constexpr char kList[] = "models";
+  struct Context {
+    std::vector<int64_t> input_shape;  // of one sample
+    int64_t outputs = 0;               // classes, or 1 for regression and binary
+    std::string folder;                // relative paths in options are relative to this folder
+  };
+  using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+  virtual ~Model() = default;
+  // x is [batch, input_shape...] float32; returns [batch, outputs].
+  virtual at::Tensor Forward(const at::Tensor& x) = 0;
+  // In module order. Parameters require a gradient.
+  virtual NamedTensors Parameters() = 0;
+  virtual NamedTensors Buffers() = 0;
+  // Training or evaluation mode (dropout, batch norm).
+  virtual void SetTraining(bool training) = 0;
+};
+
+// A model whose tensors are views into one flat buffer: loading, making a delta, hashing are one pass over memory.
+// Integer buffers (batch norm's num_batches_tracked) stay with the module and are not federated.
+class FlatModel {
+ public:
+  // INVALID_ARGUMENT if the model has no parameters or one that is not float32 on the CPU.
+  static absl::StatusOr<std::unique_ptr<FlatModel>> Create(std::unique_ptr<Model> model);
+
+  const Layout& layout() const { return layout_; }
+  Parameters values() { return values_; }
+  Model& model() { return *model_; }
+  // The trainable parameters, views into values(), in layout order.
+  const std::vector<at::Tensor>& parameters() const { return parameters_; }
+
+ private:
+  FlatModel() = default;
+
+  std::unique_ptr<Model> model_;
+  Layout layout_;
+  at::Tensor buffer_;  // owns the memory
+  Parameters values_;
+  std::vector<at::Tensor> parameters_;
+};
+
+// Makes the plug-in `config` with weights drawn from `seed`. The same seed gives the same bits. Thread-safe
+// (LibTorch's global generator is locked and seeded inside).
+absl::StatusOr<std::unique_ptr<FlatModel>> MakeModel(const PluginConfig& config, const Model::Context& context,
+                                                     uint64_t seed);
+
+}  // namespace muster
+
+#endif  // MUSTER_LEARNING_MODEL_H_

@@ -1,0 +1,51 @@
+// Many updates to one.
+#ifndef MUSTER_SERVER_AGGREGATION_AGGREGATOR_H_
+#define MUSTER_SERVER_AGGREGATION_AGGREGATOR_H_
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/parameters.h"
+#include "core/registry.h"
+#include "core/status.h"
+#include "server/rounds/client_pool.h"
+
+namespace muster {
+
+// The result of one round's aggregation.
+struct Aggregate {
+  std::vector<float> delta;   // [layout.size], what the server optimiser is given
+  int64_t updates = 0;        // how many were folded
+  double total_weight = 0;
+};
+
+// Made anew for every round. Not thread-safe. Add and MergeWith commute exactly: neither arrival order nor the way
+// updates were spread over partial aggregators changes a bit of the result.
+class Aggregator {
+ public:
+  using Interface = Aggregator;
+  static constexpr char kKind[] = "aggregator";
+  static constexpr char kList[] = "aggregators";
+  struct Context {
+    const Layout* layout = nullptr;          // outlives the aggregator
+    std::span<const ClientInfo> cohort;      // of this round, ascending by id; read in the constructor only
+    // A participation policy may ask for it (ISP does, as its authors' code): every update counts the same.
+    bool uniform_weights = false;
+  };
+
+  virtual ~Aggregator() = default;
+  // Folds one update in. INVALID_ARGUMENT, with *this unchanged, for an update that is malformed, not finite or of
+  // another model, or that claims more samples than the client declared.
+  virtual absl::Status Add(const Update& update) = 0;
+  // Takes over all of `other`, of the same class and round.
+  virtual absl::Status MergeWith(Aggregator&& other) = 0;
+  // Consumes *this. FAILED_PRECONDITION if nothing with a positive weight was added.
+  virtual absl::StatusOr<Aggregate> Finish() && = 0;
+  // True for rules that keep every update until Finish (median, Krum).
+  virtual bool NeedsAll() const { return false; }
+};
+
+}  // namespace muster
+
+#endif  // MUSTER_SERVER_AGGREGATION_AGGREGATOR_H_

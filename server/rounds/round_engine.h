@@ -1,0 +1,91 @@
+// The state machine of a federation: select, train, fold, apply, evaluate, commit; round after round. It knows no
+// transport, no threads and no files: clients are behind ClientPool, LibTorch behind Evaluator, durability behind
+// Journal.
+#ifndef MUSTER_SERVER_ROUNDS_ROUND_ENGINE_H_
+#define MUSTER_SERVER_ROUNDS_ROUND_ENGINE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/parameters.h"
+#include "core/registry.h"
+#include "core/status.h"
+#include "server/journal/journal.h"
+#include "server/participation/policy.h"
+#include "server/optimization/server_optimizer.h"
+#include "server/rounds/client_pool.h"
+#include "server/rounds/evaluator.h"
+#include "server/rounds/events.h"
+#include "server/schedules/schedule.h"
+#include "server/selection/selector.h"
+
+namespace muster {
+
+struct EngineOptions {
+  std::string name;
+  uint64_t seed = 0;
+  int64_t rounds = 1;
+  int64_t epochs = 1;                 // local, unless the policy says otherwise
+  int64_t steps = 0;
+  PluginConfig aggregator;            // made anew for every round
+  int64_t evaluate_every = 1;
+  int64_t evaluate_clients_every = 0; // 0: never
+  double stop_accuracy = 0;           // 0: never; likewise below
+  double stop_loss = 0;
+  int64_t stop_upload_bytes = 0;
+  std::vector<std::vector<ClientId>> pinned_cohorts;  // empty: selected; else one per round
+};
+
+// The parts an engine is put together from; all outlive it.
+struct EngineParts {
+  const Layout* layout = nullptr;
+  ClientPool* pool = nullptr;
+  Evaluator* evaluator = nullptr;
+  bool has_trust_set = false;
+  ParticipationPolicy* policy = nullptr;
+  Selector* selector = nullptr;
+  ServerOptimizer* server_optimizer = nullptr;
+  Schedule* schedule = nullptr;
+  Journal* journal = nullptr;         // nullptr: nothing is durable
+  std::vector<RoundListener*> listeners;
+};
+
+enum class Phase { kIdle, kSelect, kTrain, kApply, kEvaluate, kCommit, kFinished };
+
+class RoundEngine {
+ public:
+  RoundEngine(EngineOptions options, EngineParts parts);
+
+  // Runs to the end from `model` (round 0) or, if the journal has committed rounds, from its last state. Returns the
+  // final model. UNAVAILABLE if no update of a round could be used; the message tells the first failure.
+  // CANCELLED never: a stop request ends the run after a committed round with OK and finish reason "stopped".
+  absl::StatusOr<std::vector<float>> Run(std::vector<float> model);
+
+  // Asks for an end after the round in flight is committed. Safe from any thread and from signal handlers.
+  void RequestStop() { stop_requested_.store(true, std::memory_order_relaxed); }
+
+  int64_t rounds_committed() const { return state_.rounds; }
+  const Totals& totals() const { return totals_; }
+  Phase phase() const { return phase_; }
+
+ private:
+  absl::Status Resume();
+  absl::StatusOr<RoundRecord> RunRound();
+  std::optional<std::string> ShouldStop(const RoundRecord& record) const;
+  void Emit(const Event& event);
+
+  const EngineOptions options_;
+  const EngineParts parts_;
+  std::atomic<bool> stop_requested_{false};
+  Phase phase_ = Phase::kIdle;
+  EngineState state_;
+  Totals totals_;
+};
+
+}  // namespace muster
+
+#endif  // MUSTER_SERVER_ROUNDS_ROUND_ENGINE_H_
