@@ -27,24 +27,16 @@ std::string NumberToString(double value) {
   return std::isnan(value) ? ".nan" : value > 0 ? ".inf" : "-.inf";
 }
 
-std::string TextToString(const std::string& text) {
-  static const std::vector<std::string> kReserved = {"true", "false", "yes", "no", "on", "off", "null", "~", "y", "n"};
-  std::string lower = text;
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
-  double number = 0;
-  const bool plain =
-      !text.empty() && std::find(kReserved.begin(), kReserved.end(), lower) == kReserved.end() &&
-      !absl::SimpleAtod(text, &number) &&
-      std::all_of(text.begin(), text.end(), [](unsigned char c) {
-        return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '/' || c == '.' || c == '+';
-      }) &&
-      text[0] != '-' && text[0] != '.';
-  if (plain) return text;
+std::string Quoted(const std::string& text) {
   std::string quoted = "\"";
   for (const char c : text) {
-    if (c == '"' || c == '\\') quoted += '\\';
-    if (c == '\n') {
+    if (c == '"' || c == '\\') {
+      quoted += '\\';
+      quoted += c;
+    } else if (c == '\n') {
       quoted += "\\n";
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      absl::StrAppend(&quoted, "\\x", absl::Hex(c, absl::kZeroPad2));
     } else {
       quoted += c;
     }
@@ -52,28 +44,80 @@ std::string TextToString(const std::string& text) {
   return quoted + '"';
 }
 
+std::string TextToString(const std::string& text) {
+  static const std::vector<std::string> kReserved = {"true", "false", "yes", "no", "on",
+                                                     "off",  "null",  "~",   "y",  "n"};
+  std::string lower = text;
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  double number = 0;
+  const bool plain =
+      !text.empty() && std::find(kReserved.begin(), kReserved.end(), lower) == kReserved.end() &&
+      !absl::SimpleAtod(text, &number) &&
+      std::all_of(text.begin(), text.end(),
+                  [](unsigned char c) {
+                    return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '/' || c == '.' || c == '+';
+                  }) &&
+      text[0] != '-' && text[0] != '.';
+  return plain ? text : Quoted(text);
+}
+
 template <typename T>
 std::string ListToString(const std::vector<T>& values) {
   return absl::StrCat(
-      "[", absl::StrJoin(values, ", ", [](std::string* out, const T& v) { out->append(ToString(OptionValue(v))); }),
+      "[",
+      absl::StrJoin(values, ", ",
+                    [](std::string* out, const T& v) { out->append(ToString(OptionValue(v))); }),
       "]");
 }
 
+// Whole numbers as integers: "100000000" and not "1e+08".
+std::string Plain(double value) {
+  const bool whole = value == std::floor(value) && std::fabs(value) < 1e15;
+  return whole ? absl::StrCat(static_cast<int64_t>(value)) : NumberToString(value);
+}
+
 absl::Status CheckNumber(const OptionInfo& info, double value) {
+  const auto* const number = std::get_if<double>(&info.default_value);
+  if (!std::isfinite(value) && !(number != nullptr && *number == value)) {
+    return InvalidInput(absl::StrCat(info.name, ": ", NumberToString(value), " is not a finite number"));
+  }
   const Allowed& allowed = info.allowed;
   const bool good = (allowed.above_min ? value > allowed.min : value >= allowed.min) &&
-                    (allowed.below_max ? value < allowed.max : value <= allowed.max) && !std::isnan(value);
+                    (allowed.below_max ? value < allowed.max : value <= allowed.max);
   if (good) return absl::OkStatus();
-  const bool whole = value == std::floor(value) && std::fabs(value) < 1e15;
-  return InvalidInput(absl::StrCat(info.name, ": ",
-                                   whole ? absl::StrCat(static_cast<int64_t>(value)) : NumberToString(value),
-                                   " is out of range, must be ", info.range()));
+  return InvalidInput(
+      absl::StrCat(info.name, ": ", Plain(value), " is out of range, must be ", info.range()));
 }
 
 std::string TypeOf(const OptionValue& value) {
-  static const char* const kNames[] = {"true or false",   "integer",         "number",         "text",
+  static const char* const kNames[] = {"true or false",    "integer",         "number",       "text",
                                        "list of integers", "list of numbers", "list of texts"};
   return kNames[value.index()];
+}
+
+std::string WithArticle(const OptionValue& value) {
+  static const char* const kArticles[] = {"", "an ", "a ", "", "a ", "a ", "a "};
+  return absl::StrCat(kArticles[value.index()], TypeOf(value));
+}
+
+// A value in an error message.
+std::string Describe(const OptionValue& value) {
+  static const char* const kNames[] = {"",          "the integer ", "the number ", "text ",
+                                       "the list ", "the list ",    "the list "};
+  const auto* const text = std::get_if<std::string>(&value);
+  return absl::StrCat(kNames[value.index()], text != nullptr ? Quoted(*text) : ToString(value));
+}
+
+absl::Status WrongType(const OptionInfo& info, const OptionValue& given) {
+  const bool text = std::holds_alternative<std::string>(info.default_value) && given.index() < 3;
+  if (const auto* const number = std::get_if<double>(&given);
+      number != nullptr && std::holds_alternative<int64_t>(info.default_value) &&
+      std::fabs(*number) >= 0x1.0p63) {
+    return InvalidInput(
+        absl::StrCat(info.name, ": ", NumberToString(*number), " does not fit a 64-bit integer"));
+  }
+  return InvalidInput(absl::StrCat(info.name, ": must be ", WithArticle(info.default_value), ", not ",
+                                   Describe(given), text ? "; put it in quotes" : ""));
 }
 
 }  // namespace
@@ -95,14 +139,14 @@ std::string OptionInfo::type() const { return TypeOf(default_value); }
 
 std::string OptionInfo::range() const {
   if (!allowed.choices.empty()) return absl::StrCat("one of ", absl::StrJoin(allowed.choices, ", "));
-  const bool low = std::isfinite(allowed.min), high = std::isfinite(allowed.max);
-  if (low && high) {
-    return absl::StrCat(allowed.above_min ? "above " : "", allowed.min, allowed.above_min ? ", " : " ",
-                        allowed.below_max ? "to below " : "to ", allowed.max);
+  const bool has_min = std::isfinite(allowed.min), has_max = std::isfinite(allowed.max);
+  if (has_min && has_max && !allowed.above_min && !allowed.below_max) {
+    return absl::StrCat("from ", Plain(allowed.min), " to ", Plain(allowed.max));
   }
-  if (low) return absl::StrCat(allowed.above_min ? "above " : "at least ", allowed.min);
-  if (high) return absl::StrCat(allowed.below_max ? "below " : "at most ", allowed.max);
-  return "";
+  const std::string low = absl::StrCat(allowed.above_min ? "above " : "at least ", Plain(allowed.min));
+  const std::string high = absl::StrCat(allowed.below_max ? "below " : "at most ", Plain(allowed.max));
+  if (has_min && has_max) return absl::StrCat(low, " and ", high);
+  return has_min ? low : has_max ? high : "";
 }
 
 std::string NearestName(std::string_view name, const std::vector<std::string>& known) {
@@ -116,7 +160,8 @@ std::string NearestName(std::string_view name, const std::vector<std::string>& k
     for (size_t j = 0; j <= m; ++j) d[0][j] = j;
     for (size_t i = 1; i <= n; ++i) {
       for (size_t j = 1; j <= m; ++j) {
-        d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (name[i - 1] != candidate[j - 1])});
+        d[i][j] =
+            std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (name[i - 1] != candidate[j - 1])});
         if (i > 1 && j > 1 && name[i - 1] == candidate[j - 2] && name[i - 2] == candidate[j - 1]) {
           d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
         }
@@ -150,8 +195,7 @@ absl::StatusOr<OptionValue> CheckOption(const OptionInfo& info, const OptionValu
     }
   }
   if (value.index() != info.default_value.index()) {
-    return InvalidInput(
-        absl::StrCat(info.name, ": must be ", info.type(), ", not ", TypeOf(given), " ", ToString(given)));
+    return WrongType(info, given);
   }
   if (const auto* number = std::get_if<double>(&value)) {
     MUSTER_RETURN_IF_ERROR(CheckNumber(info, *number));
@@ -161,7 +205,8 @@ absl::StatusOr<OptionValue> CheckOption(const OptionInfo& info, const OptionValu
     for (const int64_t v : *integers) MUSTER_RETURN_IF_ERROR(CheckNumber(info, static_cast<double>(v)));
   } else if (const auto* numbers = std::get_if<std::vector<double>>(&value)) {
     for (const double v : *numbers) MUSTER_RETURN_IF_ERROR(CheckNumber(info, v));
-  } else if (const auto* text = std::get_if<std::string>(&value); text != nullptr && !info.allowed.choices.empty()) {
+  } else if (const auto* text = std::get_if<std::string>(&value);
+             text != nullptr && !info.allowed.choices.empty()) {
     const auto& choices = info.allowed.choices;
     if (std::find(choices.begin(), choices.end(), *text) == choices.end()) {
       return InvalidInput(absl::StrCat(info.name, ": unknown '", *text, "'", Suggestion(*text, choices)));
@@ -179,7 +224,8 @@ absl::StatusOr<OptionMap> CheckOptions(const std::vector<OptionInfo>& infos, con
     if (found != given.end()) {
       MUSTER_ASSIGN_OR_RETURN(result[info.name], CheckOption(info, found->second));
     } else if (info.required) {
-      return InvalidInput(absl::StrCat(info.name, ": is missing; it must be given (", info.type(), ": ", info.doc, ")"));
+      return InvalidInput(
+          absl::StrCat(info.name, ": is missing; it must be given (", info.type(), ": ", info.doc, ")"));
     } else {
       result[info.name] = info.default_value;
     }

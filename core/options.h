@@ -34,6 +34,7 @@ struct Allowed {
   bool above_min = false;  // min itself is not allowed
   bool below_max = false;  // max itself is not allowed
   std::vector<std::string> choices = {};  // for strings; empty: any
+  bool file = false;       // for strings: a path, relative to the configuration's folder; "": none
 };
 inline Allowed AtLeast(double min) { return {.min = min}; }
 inline Allowed Above(double min) { return {.min = min, .above_min = true}; }
@@ -43,6 +44,8 @@ inline Allowed Within(double min, double max) { return {.min = min, .max = max, 
 // min < value <= max
 inline Allowed AboveUpTo(double min, double max) { return {.min = min, .max = max, .above_min = true}; }
 inline Allowed OneOf(std::vector<std::string> choices) { return {.choices = std::move(choices)}; }
+// A path. Loading a configuration makes it absolute; that the file is there is for the plug-in to check.
+inline Allowed FilePath() { return {.file = true}; }
 
 // One described option.
 struct OptionInfo {
@@ -53,7 +56,7 @@ struct OptionInfo {
   bool required = false;       // no default makes sense
 
   std::string type() const;    // "integer", "number", "list of numbers", ...
-  std::string range() const;   // "[0, 1)", "one of a, b", "" if anything goes
+  std::string range() const;   // "at least 0 and below 1", "one of a, b", "" if anything goes
 };
 
 // The option closest in spelling to `name`, or "" if nothing is close.
@@ -62,7 +65,7 @@ std::string NearestName(std::string_view name, const std::vector<std::string>& k
 std::string Suggestion(std::string_view name, const std::vector<std::string>& known);
 
 // Checks and converts `given` (an integer where a number is needed is one; a list of integers likewise) to the type
-// and range of `info`. Errors read "NAME: what is wrong".
+// and range of `info`. NaN is never good, infinity only where it is the default. Errors read "NAME: what is wrong".
 absl::StatusOr<OptionValue> CheckOption(const OptionInfo& info, const OptionValue& given);
 
 // The described fields of an options struct `S`.
