@@ -1,0 +1,85 @@
+// FedAvg: the weighted mean of the updates.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "compression/compressor.h"
+#include "core/exact_sum.h"
+#include "server/aggregation/aggregator.h"
+
+namespace muster {
+namespace {
+
+struct FedAvgOptions {
+  std::string weights = "samples";
+};
+
+// sum_i w_i Delta_i / sum_i w_i over the clients that answered, with w_i = n_i (samples) or 1. Payloads are
+// folded into an exact sum as they come: memory is one vector, and the bits do not depend on the order.
+class FedAvg final : public Aggregator {
+ public:
+  FedAvg(const FedAvgOptions& options, const Context& context)
+      : by_samples_(options.weights == "samples" && !context.uniform_weights),
+        layout_(*context.layout),
+        cohort_(context.cohort.begin(), context.cohort.end()),
+        sum_(layout_.size, WeightBound()) {}
+
+  absl::Status Add(const Update& update) override {
+    const auto client = std::lower_bound(cohort_.begin(), cohort_.end(), update.client,
+                                         [](const ClientInfo& info, ClientId id) { return info.id < id; });
+    if (client == cohort_.end() || client->id != update.client) {
+      return InvalidInput(absl::StrCat("client ", update.client, " is not of this round's cohort"));
+    }
+    if (update.num_samples > client->num_samples) {
+      return InvalidInput(
+          absl::StrCat("claims ", update.num_samples, " samples, the client declared ", client->num_samples));
+    }
+    if (update.num_samples < 0 || (by_samples_ && update.num_samples == 0)) {
+      return InvalidInput("claims no samples");
+    }
+    return FoldPayload(update.payload, by_samples_ ? static_cast<double>(update.num_samples) : 1, layout_,
+                       sum_);
+  }
+
+  absl::Status MergeWith(Aggregator&& other) override {
+    const auto* peer = dynamic_cast<FedAvg*>(&other);
+    if (peer == nullptr || peer->by_samples_ != by_samples_) {
+      return InternalError("fedavg can only merge with fedavg of the same weights");
+    }
+    return sum_.Merge(peer->sum_);
+  }
+
+  absl::StatusOr<Aggregate> Finish() && override {
+    Aggregate aggregate;
+    aggregate.delta.resize(static_cast<size_t>(layout_.size));
+    MUSTER_RETURN_IF_ERROR(sum_.Mean(aggregate.delta));
+    aggregate.updates = sum_.terms();
+    aggregate.total_weight = sum_.total_weight();
+    return aggregate;
+  }
+
+ private:
+  // What the weights of the whole cohort can sum to. Known before the first update, and the same in every
+  // partial aggregator of the round: it sets the fixed point of the sum.
+  double WeightBound() const {
+    double bound = by_samples_ ? 0 : static_cast<double>(cohort_.size());
+    if (by_samples_) {
+      for (const ClientInfo& client : cohort_) bound += static_cast<double>(client.num_samples);
+    }
+    return std::max(bound, 1.0);
+  }
+
+  const bool by_samples_;
+  const Layout& layout_;
+  const std::vector<ClientInfo> cohort_;
+  ExactSum sum_;
+};
+
+MUSTER_REGISTER(Aggregator, Plugin<FedAvgOptions>("fedavg", "Weighted mean of the updates",
+                                                  "McMahan et al. 2017, arXiv:1602.05629, algorithm 1")
+                                .Option("weights", &FedAvgOptions::weights,
+                                        "what an update weighs: its samples, or the same for all",
+                                        OneOf({"samples", "uniform"}))
+                                .Make<FedAvg>());
+
+}  // namespace
+}  // namespace muster
