@@ -26,7 +26,7 @@ target_link_libraries(muster_torch INTERFACE ${TORCH_LIBRARIES} Threads::Threads
 
 # torch/torch.h costs half a minute of compile time, once.
 add_library(muster_torch_pch OBJECT "${PROJECT_SOURCE_DIR}/cmake/torch_pch.cc")
-target_link_libraries(muster_torch_pch PRIVATE muster_torch)
+target_link_libraries(muster_torch_pch PRIVATE muster_torch muster_warnings)  # same flags as its users
 target_precompile_headers(muster_torch_pch PRIVATE <torch/torch.h> <torch/script.h>)
 
 if(MUSTER_TESTS)

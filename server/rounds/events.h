@@ -6,6 +6,7 @@
 #include <string>
 #include <variant>
 
+#include "core/parameters.h"
 #include "server/rounds/client_pool.h"
 #include "server/rounds/round_record.h"
 
@@ -32,6 +33,7 @@ struct ClientFinished {
 };
 struct RoundCommitted {
   RoundRecord record;
+  ConstParameters model = {};  // after the round; valid during the call
 };
 struct RunFinished {
   int64_t rounds = 0;        // committed, over the whole run

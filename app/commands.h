@@ -1,0 +1,52 @@
+// The commands of `muster`. Each returns the status that becomes the exit code (core/status.h).
+#ifndef MUSTER_APP_COMMANDS_H_
+#define MUSTER_APP_COMMANDS_H_
+
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+#include "server/monitoring/progress.h"
+
+namespace muster {
+
+struct SimulateArguments {
+  std::string config;
+  std::vector<std::string> overrides;  // "a.b=value"
+  int workers = 0;                     // 0: one per core
+  std::string out;                     // run directory; "": runs/NAME, numbered if taken
+  ProgressMode progress = ProgressMode::kAuto;
+};
+absl::Status Simulate(const SimulateArguments& arguments);
+
+struct ResumeArguments {
+  std::string dir;
+  int workers = 0;
+  ProgressMode progress = ProgressMode::kAuto;
+};
+// Goes on with the run in `dir` to the same final bits as if it had never been interrupted.
+absl::Status Resume(const ResumeArguments& arguments);
+
+// Checks a configuration as `simulate` would, without running it: plug-ins and their options, and with `load` the data
+// and the model too. Prints the effective configuration with `print`.
+absl::Status Validate(const std::string& config, const std::vector<std::string>& overrides, bool print);
+
+// Prints every plug-in, those of one section, or one with its options.
+absl::Status List(const std::string& section, const std::string& name);
+
+struct DataArguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::string svg;                     // write the picture to this file
+  std::string partition;               // write the partition as JSON, usable as pin.partition
+};
+// Shows how a configuration deals its data to clients, as a table and a picture.
+absl::Status ShowData(const DataArguments& arguments);
+
+// Compares finished runs: a table on the terminal and one HTML page at `out` ("": DIR/report.html for a single run,
+// comparison.html for several).
+absl::Status Report(const std::vector<std::string>& dirs, const std::string& out);
+
+}  // namespace muster
+
+#endif  // MUSTER_APP_COMMANDS_H_

@@ -1,0 +1,126 @@
+// The muster command: arguments in, exit code out.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "app/commands.h"
+
+namespace muster {
+namespace {
+
+// Flags that simulate and resume share.
+struct RunFlags {
+  int workers = 0;
+  bool quiet = false;
+  bool json = false;
+
+  void AddTo(CLI::App* command) {
+    command->add_option("--workers", workers, "Worker threads (default: one per core); never shows in a result")
+        ->check(CLI::Range(1, 1024));
+    auto* quiet_flag = command->add_flag("--quiet", quiet, "No progress");
+    command->add_flag("--json", json, "Every committed round as one JSON line on standard output")->excludes(quiet_flag);
+  }
+  ProgressMode progress() const {
+    return quiet ? ProgressMode::kQuiet : json ? ProgressMode::kJson : ProgressMode::kAuto;
+  }
+};
+
+int Run(int argc, char** argv) {
+  CLI::App app("Muster: federated learning, simulated and served", "muster");
+  app.set_version_flag("--version", "muster " MUSTER_VERSION);
+  app.require_subcommand(1);
+  std::function<absl::Status()> action;
+
+  std::string config, section, name, report_out;
+  std::vector<std::string> overrides, dirs;
+  const auto add_config = [&](CLI::App* command) {
+    command->add_option("CONFIG", config, "Configuration file (YAML)")->required();
+    command->add_option("--set", overrides, "Override one value: path=value, e.g. training.epochs=2")
+        ->type_name("PATH=VALUE")
+        ->take_all()
+        ->expected(1);
+  };
+
+  RunFlags flags;
+  SimulateArguments simulate;
+  auto* simulate_command = app.add_subcommand("simulate", "Run a whole federation in this process");
+  add_config(simulate_command);
+  simulate_command->add_option("--out", simulate.out, "Run directory (default: runs/NAME, numbered if taken)");
+  flags.AddTo(simulate_command);
+  simulate_command->callback([&] {
+    action = [&] {
+      simulate.config = config;
+      simulate.overrides = overrides;
+      simulate.workers = flags.workers;
+      simulate.progress = flags.progress();
+      return Simulate(simulate);
+    };
+  });
+
+  ResumeArguments resume;
+  auto* resume_command = app.add_subcommand("resume", "Go on with an interrupted run, to the same final bits");
+  resume_command->add_option("DIR", resume.dir, "Run directory")->required();
+  flags.AddTo(resume_command);
+  resume_command->callback([&] {
+    action = [&] {
+      resume.workers = flags.workers;
+      resume.progress = flags.progress();
+      return Resume(resume);
+    };
+  });
+
+  auto* report_command = app.add_subcommand("report", "Compare runs: a table, and one self-contained HTML page");
+  report_command->add_option("DIR", dirs, "Run directories")->required();
+  report_command->add_option("--out", report_out, "HTML file (default: DIR/report.html, or comparison.html)");
+  report_command->callback([&] { action = [&] { return Report(dirs, report_out); }; });
+
+  auto* list_command = app.add_subcommand("list", "Show every plug-in with its options, defaults and sources");
+  list_command->add_option("SECTION", section, "optimizers, models, participation, ...");
+  list_command->add_option("NAME", name, "One plug-in");
+  list_command->callback([&] { action = [&] { return List(section, name); }; });
+
+  bool print = false;
+  auto* validate_command = app.add_subcommand("validate", "Check a configuration without running it");
+  add_config(validate_command);
+  validate_command->add_flag("--print", print, "Print the effective configuration, defaults filled in");
+  validate_command->callback([&] { action = [&] { return Validate(config, overrides, print); }; });
+
+  DataArguments data;
+  auto* data_command = app.add_subcommand("data", "Show how the data are dealt to clients");
+  add_config(data_command);
+  data_command->add_option("--svg", data.svg, "Write the picture as SVG to this file");
+  data_command->add_option("--partition", data.partition, "Write the partition as JSON, usable as pin.partition");
+  data_command->callback([&] {
+    action = [&] {
+      data.config = config;
+      data.overrides = overrides;
+      return ShowData(data);
+    };
+  });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);  // --help
+    std::fprintf(stderr, "muster: %s (see muster --help)\n", error.what());
+    return 2;
+  }
+  const absl::Status status = action();
+  if (!status.ok()) std::fprintf(stderr, "muster: %s\n", Message(status).c_str());
+  return ExitCode(status);
+}
+
+}  // namespace
+}  // namespace muster
+
+int main(int argc, char** argv) {
+  try {
+    return muster::Run(argc, argv);
+  } catch (const std::exception& error) {  // out of memory, mostly: everything else is a Status by now
+    std::fprintf(stderr, "muster: %s\n", error.what());
+    return 1;
+  }
+}

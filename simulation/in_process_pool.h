@@ -1,0 +1,38 @@
+// The client pool of a simulation in one process: virtual clients trained by worker threads.
+#ifndef MUSTER_SIMULATION_IN_PROCESS_POOL_H_
+#define MUSTER_SIMULATION_IN_PROCESS_POOL_H_
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "compression/compressor.h"
+#include "core/mutex.h"
+#include "learning/federated_data.h"
+#include "server/rounds/client_pool.h"
+#include "simulation/worker_threads.h"
+
+namespace muster {
+
+// An idle client costs its list of samples and a ClientInfo, nothing else.
+class InProcessPool final : public ClientPool {
+ public:
+  // `data` and `workers` outlive the pool.
+  InProcessPool(const FederatedData& data, WorkerThreads& workers, std::unique_ptr<Compressor> compressor);
+
+  std::span<const ClientInfo> Available() const override { return clients_; }
+  absl::Status Run(const Task& task, std::span<const ClientId> cohort, absl::FunctionRef<void(Outcome)> sink,
+                   const std::function<bool()>& cancelled) override;
+
+ private:
+  Outcome TrainClient(LocalTrainer& trainer, const Task& task, ClientId client) const;
+
+  const FederatedData& data_;
+  WorkerThreads& workers_;
+  const std::unique_ptr<Compressor> compressor_;
+  std::vector<ClientInfo> clients_;
+};
+
+}  // namespace muster
+
+#endif  // MUSTER_SIMULATION_IN_PROCESS_POOL_H_

@@ -1,0 +1,119 @@
+#include "simulation/simulated_federation.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/config.h"
+#include "core/file.h"
+#include "core/safetensors.h"
+#include "server/rounds/cohorts.h"
+
+namespace muster {
+namespace {
+
+// Makes the plug-in a field names; errors get the field's path in front.
+template <typename Interface>
+absl::StatusOr<std::unique_ptr<Interface>> Make(const v1::Plugin& plugin, const typename Interface::Context& context,
+                                                const char* field) {
+  auto made = Registry<Interface>::Get().Create(ToPluginConfig(plugin), context);
+  if (!made.ok()) return Annotate(made.status(), absl::StrCat(field, " (", plugin.name(), ")"));
+  return made;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SimulatedFederation>> SimulatedFederation::Create(const v1::Experiment& config,
+                                                                                 int workers) {
+  auto federation = std::unique_ptr<SimulatedFederation>(new SimulatedFederation);
+  MUSTER_ASSIGN_OR_RETURN(federation->data_,
+                          BuildFederatedData(config.data(), config.pin().partition(), config.seed()));
+  MUSTER_RETURN_IF_ERROR(federation->MakeWorkers(config, workers));
+  MUSTER_RETURN_IF_ERROR(federation->MakeEngineParts(config));
+  return federation;
+}
+
+absl::Status SimulatedFederation::MakeWorkers(const v1::Experiment& config, int workers) {
+  const v1::Training& training = config.training();
+  MUSTER_ASSIGN_OR_RETURN(const LossKind loss, ResolveLoss(training.loss(), data_.train));
+  const TrainerOptions options{training.batch_size(), training.shuffle(), loss, ToPluginConfig(training.optimizer())};
+  const Model::Context model_context{data_.train.sample_shape, ModelOutputs(loss, data_.train), ""};
+  const PluginConfig model_config = ToPluginConfig(config.model());
+  const uint64_t seed = config.seed();
+
+  absl::StatusOr<std::unique_ptr<FlatModel>> model = MakeModel(model_config, model_context, seed);
+  if (!model.ok()) return Annotate(model.status(), absl::StrCat("model (", config.model().name(), ")"));
+  if (config.pin().initial_model().empty()) {
+    initial_model_.assign((*model)->values().begin(), (*model)->values().end());
+  } else {
+    MUSTER_ASSIGN_OR_RETURN(initial_model_, ReadModel(config.pin().initial_model(), (*model)->layout()));
+  }
+  absl::StatusOr<std::unique_ptr<WorkerThreads>> started =
+      WorkerThreads::Start(workers, [&]() -> absl::StatusOr<std::unique_ptr<LocalTrainer>> {
+        MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<FlatModel> replica, MakeModel(model_config, model_context, seed));
+        return LocalTrainer::Create(std::move(replica), data_.train, options);
+      });
+  if (!started.ok()) return Annotate(started.status(), "training");
+  workers_ = *std::move(started);
+  return absl::OkStatus();
+}
+
+absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) {
+  const v1::Federation& rules = config.federation();
+  MUSTER_ASSIGN_OR_RETURN(auto compressor,
+                          Make<Compressor>(config.training().compressor(), {}, "training.compressor"));
+  pool_ = std::make_unique<InProcessPool>(data_, *workers_, std::move(compressor));
+  evaluator_ = std::make_unique<ModelEvaluator>(data_, *workers_);
+  MUSTER_ASSIGN_OR_RETURN(policy_, Make<ParticipationPolicy>(rules.participation(),
+                                                             {data_.clients(), rules.rounds(), !data_.trust.empty()},
+                                                             "federation.participation"));
+  MUSTER_ASSIGN_OR_RETURN(selector_, Make<Selector>(rules.selector(), {}, "federation.selector"));
+  MUSTER_ASSIGN_OR_RETURN(server_optimizer_, Make<ServerOptimizer>(rules.server_optimizer(), {layout().size},
+                                                                   "federation.server_optimizer"));
+  MUSTER_ASSIGN_OR_RETURN(schedule_,
+                          Make<Schedule>(config.training().schedule(), {rules.rounds()}, "training.schedule"));
+
+  engine_options_.name = config.name();
+  engine_options_.seed = config.seed();
+  engine_options_.rounds = rules.rounds();
+  engine_options_.epochs = config.training().epochs();
+  engine_options_.steps = config.training().steps();
+  engine_options_.aggregator = ToPluginConfig(rules.aggregator());
+  engine_options_.evaluate_every = config.evaluation().every();
+  engine_options_.evaluate_clients_every = config.evaluation().clients_every();
+  engine_options_.stop_accuracy = config.stop().accuracy();
+  engine_options_.stop_loss = config.stop().loss();
+  engine_options_.stop_upload_bytes = config.stop().upload_bytes();
+  if (const std::string& file = config.pin().cohorts(); !file.empty()) {
+    MUSTER_ASSIGN_OR_RETURN(const std::string json, ReadFile(file));
+    MUSTER_ASSIGN_OR_RETURN(engine_options_.pinned_cohorts,
+                            CohortsFromJson(json, rules.rounds(), data_.clients(), file));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<float>> SimulatedFederation::Run(Journal* journal, std::vector<RoundListener*> listeners) {
+  EngineParts parts;
+  parts.layout = &layout();
+  parts.pool = pool_.get();
+  parts.evaluator = evaluator_.get();
+  parts.has_trust_set = !data_.trust.empty();
+  parts.policy = policy_.get();
+  parts.selector = selector_.get();
+  parts.server_optimizer = server_optimizer_.get();
+  parts.schedule = schedule_.get();
+  parts.journal = journal;
+  parts.listeners = std::move(listeners);
+  RoundEngine engine(engine_options_, std::move(parts));
+  engine_.store(&engine);
+  if (stop_requested_.load()) engine.RequestStop();
+  auto model = engine.Run(initial_model_);
+  engine_.store(nullptr);
+  return model;
+}
+
+void SimulatedFederation::RequestStop() {
+  stop_requested_.store(true);
+  if (RoundEngine* engine = engine_.load(); engine != nullptr) engine->RequestStop();
+}
+
+}  // namespace muster

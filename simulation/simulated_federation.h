@@ -1,0 +1,57 @@
+// A whole federation in one process, put together from its configuration.
+#ifndef MUSTER_SIMULATION_SIMULATED_FEDERATION_H_
+#define MUSTER_SIMULATION_SIMULATED_FEDERATION_H_
+
+#include <memory>
+#include <vector>
+
+#include "core/status.h"
+#include "learning/federated_data.h"
+#include "muster/v1/experiment.pb.h"
+#include "server/journal/journal.h"
+#include "server/rounds/events.h"
+#include "server/rounds/round_engine.h"
+#include "simulation/in_process_pool.h"
+#include "simulation/model_evaluator.h"
+#include "simulation/worker_threads.h"
+
+namespace muster {
+
+class SimulatedFederation {
+ public:
+  // Loads the data, makes the model and every plug-in: all that can be wrong with a configuration is found here, before
+  // anything is written. `workers` >= 1 threads; their number never shows in a result.
+  static absl::StatusOr<std::unique_ptr<SimulatedFederation>> Create(const v1::Experiment& config, int workers);
+
+  // Runs to the end, or on from the journal's last committed round (see RoundEngine::Run). Call once. `journal` may be
+  // nullptr.
+  absl::StatusOr<std::vector<float>> Run(Journal* journal, std::vector<RoundListener*> listeners);
+  // Ends the run after the round in flight. Safe from signal handlers once Create has returned.
+  void RequestStop();
+
+  const FederatedData& data() const { return data_; }
+  const Layout& layout() const { return workers_->layout(); }
+  const std::vector<float>& initial_model() const { return initial_model_; }
+
+ private:
+  SimulatedFederation() = default;
+  absl::Status MakeWorkers(const v1::Experiment& config, int workers);
+  absl::Status MakeEngineParts(const v1::Experiment& config);
+
+  FederatedData data_;
+  std::vector<float> initial_model_;
+  std::unique_ptr<WorkerThreads> workers_;
+  std::unique_ptr<InProcessPool> pool_;
+  std::unique_ptr<ModelEvaluator> evaluator_;
+  std::unique_ptr<ParticipationPolicy> policy_;
+  std::unique_ptr<Selector> selector_;
+  std::unique_ptr<ServerOptimizer> server_optimizer_;
+  std::unique_ptr<Schedule> schedule_;
+  EngineOptions engine_options_;
+  std::atomic<RoundEngine*> engine_{nullptr};
+  std::atomic<bool> stop_requested_{false};
+};
+
+}  // namespace muster
+
+#endif  // MUSTER_SIMULATION_SIMULATED_FEDERATION_H_
