@@ -12,19 +12,20 @@ namespace muster {
 namespace {
 
 std::string NumberToString(double value) {
+  if (!std::isfinite(value)) return std::isnan(value) ? ".nan" : value > 0 ? ".inf" : "-.inf";
   // The shortest text that reads back to the same bits.
   for (int digits = 6; digits <= 17; ++digits) {
     char text[40];
     std::snprintf(text, sizeof text, "%.*g", digits, value);
     double back = 0;
     if (absl::SimpleAtod(text, &back) && back == value) {
-      if (std::isfinite(value) && std::string_view(text).find_first_of(".e") == std::string_view::npos) {
+      if (std::string_view(text).find_first_of(".e") == std::string_view::npos) {
         return absl::StrCat(text, ".0");
       }
       return text;
     }
   }
-  return std::isnan(value) ? ".nan" : value > 0 ? ".inf" : "-.inf";
+  return "";  // not reached: 17 digits are always enough
 }
 
 std::string Quoted(const std::string& text) {
@@ -100,14 +101,6 @@ std::string WithArticle(const OptionValue& value) {
   return absl::StrCat(kArticles[value.index()], TypeOf(value));
 }
 
-// A value in an error message.
-std::string Describe(const OptionValue& value) {
-  static const char* const kNames[] = {"",          "the integer ", "the number ", "text ",
-                                       "the list ", "the list ",    "the list "};
-  const auto* const text = std::get_if<std::string>(&value);
-  return absl::StrCat(kNames[value.index()], text != nullptr ? Quoted(*text) : ToString(value));
-}
-
 absl::Status WrongType(const OptionInfo& info, const OptionValue& given) {
   const bool text = std::holds_alternative<std::string>(info.default_value) && given.index() < 3;
   if (const auto* const number = std::get_if<double>(&given);
@@ -133,6 +126,13 @@ std::string ToString(const OptionValue& value) {
     std::string operator()(const std::vector<std::string>& v) const { return ListToString(v); }
   };
   return std::visit(Visitor(), value);
+}
+
+std::string Describe(const OptionValue& value) {
+  static const char* const kNames[] = {"",          "the integer ", "the number ", "text ",
+                                       "the list ", "the list ",    "the list "};
+  const auto* const text = std::get_if<std::string>(&value);
+  return absl::StrCat(kNames[value.index()], text != nullptr ? Quoted(*text) : ToString(value));
 }
 
 std::string OptionInfo::type() const { return TypeOf(default_value); }
