@@ -1,6 +1,7 @@
 #include "compression/compressor.h"
 
 #include <array>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 
@@ -42,6 +43,11 @@ absl::StatusOr<std::vector<float>> DecodePayload(const Payload& payload, const L
   MUSTER_ASSIGN_OR_RETURN(const Compressor* compressor, CodecOf(view));
   std::vector<float> out(static_cast<size_t>(layout.size));
   MUSTER_RETURN_IF_ERROR(compressor->Decode(view.data, layout, out));
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (!std::isfinite(out[i])) {
+      return InvalidInput(absl::StrCat("element ", i, " of the update is ", out[i], ", not a finite number"));
+    }
+  }
   return out;
 }
 

@@ -39,7 +39,7 @@ class Compressor {
 };
 
 // Finds the compressor by the payload's codec id and folds or decodes. The payload says itself how to read it; its
-// decoder needs no options.
+// decoder needs no options. Both refuse NaN and infinity.
 absl::Status FoldPayload(const Payload& payload, double weight, const Layout& layout, ExactSum& sum);
 absl::StatusOr<std::vector<float>> DecodePayload(const Payload& payload, const Layout& layout);
 

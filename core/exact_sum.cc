@@ -10,6 +10,8 @@ namespace {
 constexpr double kUnit = 0x1.0p40;        // fixed-point units in 1.0
 constexpr double kWeightUnit = 0x1.0p60;  // weight units in the bound
 constexpr float kLargest = 0x1.0p20f;
+// Weights such as ten times 0.1 sum to a little more than 1. The 64-bit sum has room for three bits more.
+constexpr int64_t kMostWeight = (int64_t{1} << 60) + (int64_t{1} << 20);
 
 }  // namespace
 
@@ -24,7 +26,7 @@ absl::Status ExactSum::Add(std::span<const float> x, double weight) {
     return InvalidInput(absl::StrCat("weight ", weight, " is outside 0 to ", bound_));
   }
   const int64_t weight_units = std::llrint(weight / bound_ * kWeightUnit);
-  if (weight_units > static_cast<int64_t>(kWeightUnit) - weights_) {
+  if (weight_units > kMostWeight - weights_) {
     return InvalidInput(absl::StrCat("weights sum to more than their bound ", bound_));
   }
   // One pass to check, so that a refused term leaves no trace. NaN fails the comparison.
@@ -49,7 +51,7 @@ absl::Status ExactSum::Merge(const ExactSum& other) {
   if (other.sum_.size() != sum_.size() || other.bound_ != bound_) {
     return InvalidInput("partial sums of different sizes or weight bounds cannot be merged");
   }
-  if (other.weights_ > static_cast<int64_t>(kWeightUnit) - weights_) {
+  if (other.weights_ > kMostWeight - weights_) {
     return InvalidInput(absl::StrCat("weights sum to more than their bound ", bound_));
   }
   for (size_t i = 0; i < sum_.size(); ++i) sum_[i] += other.sum_[i];

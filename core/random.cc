@@ -86,6 +86,7 @@ double Random::Gamma(double shape) {
 
 std::vector<double> Random::Dirichlet(double alpha, int n) {
   // log Gamma(alpha) = log Gamma(alpha + 1) + log(U) / alpha keeps tiny values apart where Gamma underflows.
+  alpha = std::max(alpha, 1e-300);  // below, the logarithm itself overflows
   std::vector<double> point(n);
   for (double& value : point) value = std::log(Gamma(alpha + 1)) + std::log(1 - Uniform()) / alpha;
   const double largest = *std::max_element(point.begin(), point.end());

@@ -1,0 +1,171 @@
+#include "core/exact_sum.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "core/random.h"
+
+namespace muster {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+std::vector<float> Mean(const ExactSum& sum) {
+  std::vector<float> out(static_cast<size_t>(sum.size()));
+  EXPECT_TRUE(sum.Mean(out).ok());
+  return out;
+}
+
+bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+struct Term {
+  std::vector<float> x;
+  double weight;
+};
+
+std::vector<Term> RandomTerms(int count, int size) {
+  Random random({.seed = 1});
+  std::vector<Term> terms(count);
+  for (Term& term : terms) {
+    term.weight = static_cast<double>(1 + random.Below(600));
+    for (int i = 0; i < size; ++i) {
+      // Magnitudes from 2^-20 to 2^19: a float sum would depend on the order.
+      term.x.push_back(
+          static_cast<float>(random.Normal() * std::exp2(static_cast<double>(random.Below(36)) - 20)));
+    }
+  }
+  return terms;
+}
+
+double Total(const std::vector<Term>& terms) {
+  return std::accumulate(terms.begin(), terms.end(), 0.0,
+                         [](double s, const Term& t) { return s + t.weight; });
+}
+
+TEST(ExactSum, HandValues) {
+  ExactSum sum(3, 4);
+  ASSERT_TRUE(sum.Add(std::vector<float>{1, -2, 0.5f}, 1).ok());
+  ASSERT_TRUE(sum.Add(std::vector<float>{5, 2, 0.25f}, 3).ok());
+  EXPECT_EQ(sum.total_weight(), 4);
+  EXPECT_EQ(sum.terms(), 2);
+  EXPECT_EQ(sum.size(), 3);
+  EXPECT_EQ(Mean(sum), (std::vector<float>{4, 1, 0.3125f}));
+  std::vector<float> out(3);
+  ASSERT_TRUE(sum.Quotient(2, out).ok());
+  EXPECT_EQ(out, (std::vector<float>{8, 2, 0.625f}));
+}
+
+TEST(ExactSum, EveryOrderAndEveryMergeGivesTheSameBits) {
+  std::vector<Term> terms = RandomTerms(40, 50);
+  const double bound = Total(terms);
+  ExactSum in_order(50, bound);
+  for (const Term& term : terms) ASSERT_TRUE(in_order.Add(term.x, term.weight).ok());
+  const std::vector<float> expected = Mean(in_order);
+
+  Random random({.seed = 2});
+  for (int trial = 0; trial < 10; ++trial) {
+    random.Shuffle(std::span<Term>(terms));
+    std::vector<ExactSum> parts(1 + trial, ExactSum(50, bound));
+    for (const Term& term : terms)
+      ASSERT_TRUE(parts[random.Below(parts.size())].Add(term.x, term.weight).ok());
+    ExactSum whole(50, bound);
+    for (const ExactSum& part : parts) ASSERT_TRUE(whole.Merge(part).ok());
+    EXPECT_TRUE(SameBits(Mean(whole), expected));
+    EXPECT_EQ(whole.terms(), 40);
+    EXPECT_EQ(whole.total_weight(), in_order.total_weight());
+  }
+}
+
+TEST(ExactSum, IsCloseToAWideReference) {
+  const std::vector<Term> terms = RandomTerms(100, 20);
+  const double bound = Total(terms);
+  ExactSum sum(20, bound);
+  for (const Term& term : terms) ASSERT_TRUE(sum.Add(term.x, term.weight).ok());
+  const std::vector<float> mean = Mean(sum);
+  for (int i = 0; i < 20; ++i) {
+    long double reference = 0;
+    for (const Term& term : terms) reference += static_cast<long double>(term.x[i]) * term.weight;
+    reference /= bound;
+    // Half a unit of 2^-40 for each term, scaled by the power of two above the bound; then one float
+    // rounding.
+    const double fixed_point = 100 * 0x1.0p-41 * std::exp2(std::ceil(std::log2(bound))) / bound;
+    const double rounding = std::fabs(static_cast<double>(reference)) * 0x1.0p-24;
+    EXPECT_NEAR(mean[i], static_cast<double>(reference), fixed_point + rounding * 1.001);
+  }
+}
+
+TEST(ExactSum, TheLargestValuesAndTheWholeWeightDoNotOverflow) {
+  const std::vector<float> x = {0x1.0p20f, -0x1.0p20f};
+  ExactSum sum(2, 8);
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(sum.Add(x, 1).ok());
+  EXPECT_EQ(Mean(sum), x);
+}
+
+TEST(ExactSum, RoundingOfWeightsMayPassTheBoundALittle) {
+  ExactSum sum(1, 1.0);
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(sum.Add(std::vector<float>{3}, 0.1).ok());
+  EXPECT_FLOAT_EQ(Mean(sum)[0], 3);
+  EXPECT_FALSE(sum.Add(std::vector<float>{3}, 1e-6).ok());
+}
+
+TEST(ExactSum, RefusalNamesTheCauseAndLeavesTheSumAsItWas) {
+  ExactSum sum(3, 4);
+  ASSERT_TRUE(sum.Add(std::vector<float>{1, 2, 3}, 1).ok());
+  const auto refuse = [&sum](const std::vector<float>& x, double weight, const char* cause) {
+    const absl::Status status = sum.Add(x, weight);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(Message(status), HasSubstr(cause));
+    EXPECT_EQ(sum.terms(), 1);
+    EXPECT_EQ(sum.total_weight(), 1);
+    EXPECT_EQ(Mean(sum), (std::vector<float>{1, 2, 3}));
+  };
+  refuse({1, 2}, 1, "has 2 elements, the model has 3");
+  refuse({1, 2, 3, 4}, 1, "has 4 elements, the model has 3");
+  refuse({1, kNan, 3}, 1, "element 1 of the update is nan, not a finite number");
+  refuse({1, 2, kInfinity}, 1, "element 2");
+  refuse({-kInfinity, 2, 3}, 1, "element 0");
+  refuse({1, 2, 1.1e6f}, 1, "beyond 2^20");
+  refuse({1, kNan, 3}, 0, "element 1");  // no weight is no excuse
+  refuse({1, 2, 3}, -1, "weight -1 is outside");
+  refuse({1, 2, 3}, kNan, "weight nan");
+  refuse({1, 2, 3}, kInfinity, "weight inf");
+  refuse({1, 2, 3}, 5, "weight 5 is outside");
+  refuse({1, 2, 3}, 3.5, "weights sum to more than their bound");
+}
+
+TEST(ExactSum, MergeRefusesWhatDoesNotFit) {
+  ExactSum sum(2, 4), other_size(3, 4), other_bound(2, 8), heavy(2, 4);
+  EXPECT_FALSE(sum.Merge(other_size).ok());
+  EXPECT_FALSE(sum.Merge(other_bound).ok());
+  ASSERT_TRUE(sum.Add(std::vector<float>{1, 1}, 3).ok());
+  ASSERT_TRUE(heavy.Add(std::vector<float>{1, 1}, 3).ok());
+  EXPECT_FALSE(sum.Merge(heavy).ok());
+  EXPECT_EQ(sum.total_weight(), 3);
+  EXPECT_EQ(sum.terms(), 1);
+}
+
+TEST(ExactSum, AMeanNeedsWeight) {
+  ExactSum sum(1, 4);
+  std::vector<float> out(1), wrong(2);
+  EXPECT_EQ(sum.Mean(out).code(), absl::StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(sum.Add(std::vector<float>{7}, 0).ok());
+  EXPECT_EQ(sum.Mean(out).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_FALSE(sum.Quotient(0, out).ok());
+  EXPECT_FALSE(sum.Quotient(1, wrong).ok());
+  EXPECT_TRUE(ExactSum(0, 1).Quotient(1, {}).ok());
+}
+
+}  // namespace
+}  // namespace muster
