@@ -11,8 +11,7 @@
 
 namespace muster {
 
-std::string ToSafetensors(const Layout& layout, std::span<const float> values,
-                          const std::map<std::string, std::string>& metadata) {
+std::string SafetensorsHeader(const Layout& layout, const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header;
   if (!metadata.empty()) header["__metadata__"] = metadata;
   for (const Layout::Entry& entry : layout.entries) {
@@ -23,11 +22,16 @@ std::string ToSafetensors(const Layout& layout, std::span<const float> values,
   }
   std::string text = layout.entries.empty() && metadata.empty() ? "{}" : header.dump();
   text.append((8 - text.size() % 8) % 8, ' ');  // data starts aligned
-  std::string bytes;
-  bytes.reserve(8 + text.size() + values.size_bytes());
   const uint64_t length = text.size();
-  bytes.append(reinterpret_cast<const char*>(&length), 8);
-  bytes.append(text);
+  return std::string(reinterpret_cast<const char*>(&length), 8) + text;
+}
+
+std::string ToSafetensors(const Layout& layout, std::span<const float> values,
+                          const std::map<std::string, std::string>& metadata) {
+  const std::string header = SafetensorsHeader(layout, metadata);
+  std::string bytes;
+  bytes.reserve(header.size() + values.size_bytes());
+  bytes.append(header);
   bytes.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
   return bytes;
 }

@@ -18,6 +18,9 @@ namespace muster {
 std::string ToSafetensors(const Layout& layout, std::span<const float> values,
                           const std::map<std::string, std::string>& metadata = {});
 
+// What comes before the data in such a file: for writers that append the tensors' values themselves, in layout order.
+std::string SafetensorsHeader(const Layout& layout, const std::map<std::string, std::string>& metadata = {});
+
 struct NamedTensors {
   struct Tensor {
     std::vector<int64_t> shape;

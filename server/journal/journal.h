@@ -17,7 +17,7 @@ namespace muster {
 
 // Everything the engine needs to go on with the next round to the same bits.
 struct EngineState {
-  int64_t rounds = 0;                                       // committed so far
+  int64_t rounds = 0;  // committed so far
   std::vector<float> model;
   std::map<std::string, std::vector<float>> server_optimizer;
   std::string policy;
@@ -34,13 +34,14 @@ enum class Durability {
 class Journal {
  public:
   virtual ~Journal() = default;
-  // Makes DIR/journal (which must not exist) or opens it. Opening an unfinished or damaged one: INVALID_ARGUMENT says
-  // what is missing.
+  // Makes DIR/journal (which must not exist) or opens it. Opening an unfinished or damaged one:
+  // INVALID_ARGUMENT says what is missing.
   static absl::StatusOr<std::unique_ptr<Journal>> Create(const std::string& dir, Durability durability);
   static absl::StatusOr<std::unique_ptr<Journal>> Open(const std::string& dir, Durability durability);
 
-  // Makes the round durable, all or nothing: when it returns OK the round is committed, whatever happens next. `record`
-  // is the round's JSON. Rounds are committed in order: state.rounds - 1 is the round of the record.
+  // Makes the round durable, all or nothing: when it returns OK the round is committed, whatever happens
+  // next. `record` is the round's JSON. Rounds are committed in order: state.rounds - 1 is the round of the
+  // record.
   virtual absl::Status Commit(const std::string& record, const EngineState& state, const Layout& layout) = 0;
   // The state after the last committed round; nullopt before the first. Verified against its content hash.
   virtual absl::StatusOr<std::optional<EngineState>> Load(const Layout& layout) = 0;

@@ -22,12 +22,12 @@ namespace muster {
 struct Decision {
   int64_t clients = 0;                  // cohort size, 1 .. available
   int64_t epochs = 0;                   // > 0: local epochs of this round, instead of training.epochs
-  bool keep_updates = false;            // the engine keeps this round's decoded updates for Observe
+  bool keep_updates = false;            // the engine keeps this round's updates for Observe
   bool uniform_weights = false;         // every update counts the same, whatever the aggregator's own weights
   std::string reason;                   // one of a closed set of words, e.g. "fixed", "warm-up", "probe", "search"
 };
 
-// Updates of one round, kept decoded (4 bytes a parameter and client).
+// Updates of one round, kept as they were received.
 struct KeptUpdates {
   std::vector<ClientInfo> clients;      // ascending by id; those whose update was accepted
   // The model the round started from moved by the aggregate of the updates of `subset` (indices into `clients`), as the

@@ -1,13 +1,13 @@
-// The state machine of a federation: select, train, fold, apply, evaluate, commit; round after round. It knows no
-// transport, no threads and no files: clients are behind ClientPool, LibTorch behind Evaluator, durability behind
-// Journal.
+// The state machine of a federation: select, train, fold, apply, evaluate, commit; round after round. It
+// knows no transport, no threads and no files: clients are behind ClientPool, LibTorch behind Evaluator,
+// durability behind Journal.
 #ifndef MUSTER_SERVER_ROUNDS_ROUND_ENGINE_H_
 #define MUSTER_SERVER_ROUNDS_ROUND_ENGINE_H_
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,8 +15,8 @@
 #include "core/registry.h"
 #include "core/status.h"
 #include "server/journal/journal.h"
-#include "server/participation/policy.h"
 #include "server/optimization/server_optimizer.h"
+#include "server/participation/policy.h"
 #include "server/rounds/client_pool.h"
 #include "server/rounds/evaluator.h"
 #include "server/rounds/events.h"
@@ -29,15 +29,15 @@ struct EngineOptions {
   std::string name;
   uint64_t seed = 0;
   int64_t rounds = 1;
-  int64_t epochs = 1;                 // local, unless the policy says otherwise
+  int64_t epochs = 1;  // local, unless the policy says otherwise
   int64_t steps = 0;
-  PluginConfig aggregator;            // made anew for every round
+  PluginConfig aggregator;  // made anew for every round
   int64_t evaluate_every = 1;
-  int64_t evaluate_clients_every = 0; // 0: never
-  double stop_accuracy = 0;           // 0: never; likewise below
+  int64_t evaluate_clients_every = 0;  // 0: never
+  double stop_accuracy = 0;            // 0: never; likewise below
   double stop_loss = 0;
   int64_t stop_upload_bytes = 0;
-  std::vector<std::vector<ClientId>> pinned_cohorts;  // empty: selected; else one per round
+  std::vector<std::vector<ClientId>> pinned_cohorts = {};  // empty: selected; else one per round
 };
 
 // The parts an engine is put together from; all outlive it.
@@ -50,7 +50,7 @@ struct EngineParts {
   Selector* selector = nullptr;
   ServerOptimizer* server_optimizer = nullptr;
   Schedule* schedule = nullptr;
-  Journal* journal = nullptr;         // nullptr: nothing is durable
+  Journal* journal = nullptr;  // nullptr: nothing is durable
   std::vector<RoundListener*> listeners;
 };
 
@@ -60,28 +60,48 @@ class RoundEngine {
  public:
   RoundEngine(EngineOptions options, EngineParts parts);
 
-  // Runs to the end from `model` (round 0) or, if the journal has committed rounds, from its last state. Returns the
-  // final model. UNAVAILABLE if no update of a round could be used; the message tells the first failure.
-  // CANCELLED never: a stop request ends the run after a committed round with OK and finish reason "stopped".
+  // Runs to the end from `model` (round 0) or, if the journal has committed rounds, from its last state.
+  // Returns the final model. UNAVAILABLE if no update of a round could be used; the message tells the first
+  // failure. CANCELLED never: a stop request ends the run after a committed round with OK and finish reason
+  // "stopped". A journal of a finished run gives its model at once (one that was stopped goes on). May be
+  // called once.
   absl::StatusOr<std::vector<float>> Run(std::vector<float> model);
 
   // Asks for an end after the round in flight is committed. Safe from any thread and from signal handlers.
   void RequestStop() { stop_requested_.store(true, std::memory_order_relaxed); }
 
+  // From the thread of Run (so from listeners) or after it.
   int64_t rounds_committed() const { return state_.rounds; }
   const Totals& totals() const { return totals_; }
-  Phase phase() const { return phase_; }
+  // From any thread.
+  Phase phase() const { return phase_.load(std::memory_order_relaxed); }
 
  private:
-  absl::Status Resume();
+  struct Round;  // what one round works on
+
+  absl::Status CheckPins() const;
+  // Takes over the journal's last state. Returns why the run needs no further round, if so.
+  absl::StatusOr<std::optional<std::string>> Resume();
   absl::StatusOr<RoundRecord> RunRound();
+  // The phases, in order. An error leaves the round uncommitted and ends the run.
+  absl::Status Select(Round& round);
+  absl::Status Train(Round& round);
+  absl::Status Apply(Round& round);
+  absl::Status Evaluate(Round& round);
+  absl::Status Commit(Round& round);
+
+  // Participation policy's part of Apply: shows it the round, with candidates of kept updates.
+  absl::Status Observe(Round& round);
+  absl::StatusOr<std::vector<float>> CandidateModel(const Round& round, std::span<const size_t> subset) const;
+  bool ReachedUploadBytes(const RoundRecord& record) const;
+  // Why the run ends after this round, if it does.
   std::optional<std::string> ShouldStop(const RoundRecord& record) const;
   void Emit(const Event& event);
 
   const EngineOptions options_;
   const EngineParts parts_;
   std::atomic<bool> stop_requested_{false};
-  Phase phase_ = Phase::kIdle;
+  std::atomic<Phase> phase_{Phase::kIdle};
   EngineState state_;
   Totals totals_;
 };

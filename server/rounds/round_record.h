@@ -17,30 +17,31 @@ namespace muster {
 
 // Sums over the run so far.
 struct Totals {
-  int64_t client_trainings = 0;   // tasks given out
-  int64_t uploads = 0;            // updates received (accepted or refused)
+  int64_t client_trainings = 0;  // tasks given out
+  int64_t uploads = 0;           // updates received (accepted or refused)
   int64_t upload_bytes = 0;
   int64_t download_bytes = 0;
-  int64_t samples_trained = 0;    // samples of accepted updates' clients
+  int64_t samples_trained = 0;  // samples of accepted updates' clients
 };
 
 struct RoundRecord {
-  int64_t round = 0;                       // 0-based
-  std::string reason;                      // the policy's, e.g. "fixed"
-  std::vector<ClientId> cohort;            // asked, ascending
+  int64_t round = 0;             // 0-based
+  std::string reason;            // the policy's, e.g. "fixed"
+  std::vector<ClientId> cohort;  // asked, ascending
   int64_t accepted = 0;
-  std::vector<ClientFailure> failures;     // ascending by client
-  std::optional<double> train_loss;        // mean of accepted clients' training losses, weighted by samples
-  int64_t upload_bytes = 0;                // of this round
+  std::vector<ClientFailure> failures;  // ascending by client
+  std::optional<double> train_loss;     // mean of accepted clients' training losses, weighted by samples
+  int64_t upload_bytes = 0;             // of this round
   int64_t download_bytes = 0;
   double learning_rate_factor = 1;
-  double update_norm = 0;                  // of the aggregate
-  std::optional<double> trust_loss;        // of the model the round started from
+  double update_norm = 0;            // of the aggregate
+  std::optional<double> trust_loss;  // of the model the round started from
   std::optional<SearchRecord> search;
   std::optional<Evaluation> test;
-  std::vector<ClientEvaluation> clients;   // empty unless evaluated per client
-  std::map<std::string, double> seconds;   // by phase: select, train, apply, evaluate, commit, total
-  Totals totals;                           // after this round
+  std::vector<ClientEvaluation> clients;  // empty unless evaluated per client
+  // By phase: select, train, apply, evaluate; and commit, total, which listeners see but the journal cannot.
+  std::map<std::string, double> seconds;
+  Totals totals;  // after this round
 };
 
 // One JSON object on one line. `seconds` is the only part that differs between two runs of one configuration.
