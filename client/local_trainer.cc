@@ -1,0 +1,326 @@
+#include "client/local_trainer.h"
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <exception>
+#include <numeric>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/random.h"
+#include "learning/models/forward_random.h"
+#include "optim/kernel.h"
+
+namespace muster {
+namespace {
+
+constexpr int64_t kEvaluationBatch = 500;
+
+// out = a - b. Returns whether all of it is finite.
+MUSTER_KERNEL bool Subtract(const float* __restrict a, const float* __restrict b, float* __restrict out,
+                            int64_t size) {
+  constexpr uint32_t kExponent = 0x7f800000;  // all ones: NaN or infinity
+  uint32_t bad = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    out[i] = a[i] - b[i];
+    bad |= (std::bit_cast<uint32_t>(out[i]) & kExponent) == kExponent;
+  }
+  return bad == 0;
+}
+
+// Settings of LibTorch that belong to a thread: denormals cost several times the speed, and a client trains
+// on one core (workers are the parallelism; more cores would also change the order of sums).
+void PrepareThread() {
+  thread_local const bool prepared = [] {
+    at::globalContext().setFlushDenormal(true);
+    at::set_num_threads(1);
+    return true;
+  }();
+  static_cast<void>(prepared);
+}
+
+absl::Status FromException(const std::exception& e) {
+  const std::string what = e.what();  // LibTorch appends a stack trace
+  return InternalError(what.substr(0, what.find('\n')));
+}
+
+absl::Status Diverged(const std::string& what) {
+  return InvalidInput(absl::StrCat(what, ": training diverged; lower the learning rate"));
+}
+
+// Copies samples into tensors whose memory is kept from batch to batch.
+class Batcher {
+ public:
+  // `targets` is int64 classes for cross entropy, else float32.
+  void Gather(const Dataset& data, LossKind loss, std::span<const uint32_t> samples, int64_t capacity) {
+    Reserve(data, loss, capacity);
+    const auto batch = static_cast<int64_t>(samples.size());
+    const int64_t size = data.sample_size();
+    auto* input = all_inputs_.data_ptr<float>();
+    for (const uint32_t sample : samples) {
+      std::memcpy(input, data.inputs.data() + sample * size, static_cast<size_t>(size) * sizeof(float));
+      input += size;
+    }
+    for (int64_t i = 0; i < batch; ++i) {
+      const uint32_t sample = samples[i];
+      if (loss == LossKind::kCrossEntropy) {
+        all_targets_.data_ptr<int64_t>()[i] = data.labels[sample];
+      } else {
+        all_targets_.data_ptr<float>()[i] =
+            loss == LossKind::kMse ? data.values[sample] : static_cast<float>(data.labels[sample]);
+      }
+    }
+    if (batch == inputs_.size(0)) return;
+    inputs_ = all_inputs_.narrow(0, 0, batch);
+    targets_ = all_targets_.narrow(0, 0, batch);
+  }
+  const at::Tensor& inputs() const { return inputs_; }
+  const at::Tensor& targets() const { return targets_; }
+
+ private:
+  void Reserve(const Dataset& data, LossKind loss, int64_t capacity) {
+    if (all_inputs_.defined() && all_inputs_.size(0) >= capacity) return;
+    std::vector<int64_t> shape = {capacity};
+    shape.insert(shape.end(), data.sample_shape.begin(), data.sample_shape.end());
+    inputs_ = all_inputs_ = at::empty(shape, at::kFloat);
+    targets_ = all_targets_ = at::empty({capacity}, loss == LossKind::kCrossEntropy ? at::kLong : at::kFloat);
+  }
+
+  at::Tensor all_inputs_;   // [capacity, sample_shape...]
+  at::Tensor all_targets_;  // [capacity]
+  at::Tensor inputs_;       // the front of it that is filled
+  at::Tensor targets_;
+};
+
+class Trainer final : public LocalTrainer, private Oracle {
+ public:
+  Trainer(std::unique_ptr<FlatModel> model, const Dataset& data, const TrainerOptions& options)
+      : model_(std::move(model)), data_(data), options_(options) {}
+
+  absl::Status MakeOptimizer() {
+    MUSTER_ASSIGN_OR_RETURN(optimizer_, Registry<LocalOptimizer>::Get().Create(
+                                            options_.optimizer, {.parameters = model_->parameters()}));
+    return absl::OkStatus();
+  }
+
+  const Layout& layout() const override { return model_->layout(); }
+
+  absl::StatusOr<TrainingResult> Train(const TrainingJob& job, ConstParameters global,
+                                       std::span<const uint32_t> samples, std::span<float> delta) override {
+    try {
+      return TrainJob(job, global, samples, delta);
+    } catch (const std::exception& e) {
+      return Annotate(FromException(e), Where(job));
+    }
+  }
+
+  absl::StatusOr<EvaluationSums> Evaluate(ConstParameters model, const Dataset& evaluated,
+                                          std::span<const uint32_t> samples) override {
+    try {
+      return EvaluateModel(model, evaluated, samples);
+    } catch (const std::exception& e) {
+      return Annotate(FromException(e), "evaluation");
+    }
+  }
+
+ private:
+  static std::string Where(const TrainingJob& job) {
+    return absl::StrCat("round ", job.round, ", client ", job.client);
+  }
+
+  absl::Status Check(ConstParameters parameters, const Dataset& data,
+                     std::span<const uint32_t> samples) const {
+    if (static_cast<int64_t>(parameters.size()) != layout().size) {
+      return InvalidInput(
+          absl::StrCat("the given model has ", parameters.size(), " elements, this one has ", layout().size));
+    }
+    if (data.sample_shape != data_.sample_shape) {
+      return InvalidInput(absl::StrCat("samples are {", absl::StrJoin(data.sample_shape, ", "),
+                                       "}, those trained on are {", absl::StrJoin(data_.sample_shape, ", "),
+                                       "}"));
+    }
+    for (const uint32_t sample : samples) {
+      if (static_cast<int64_t>(sample) >= data.size()) {
+        return InvalidInput(absl::StrCat("there is no sample ", sample, ", the data have ", data.size()));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<TrainingResult> TrainJob(const TrainingJob& job, ConstParameters global,
+                                          std::span<const uint32_t> samples, std::span<float> delta) {
+    const auto start = std::chrono::steady_clock::now();
+    PrepareThread();
+    const std::string where = Where(job);
+    if (const absl::Status status = Check(global, data_, samples); !status.ok())
+      return Annotate(status, where);
+    if (delta.size() != global.size()) return InvalidInput(absl::StrCat(where, ": delta has a wrong size"));
+    if (samples.empty()) return InvalidInput(absl::StrCat(where, ": the client has no samples to train on"));
+    if (job.steps <= 0 && job.epochs <= 0)
+      return InvalidInput(absl::StrCat(where, ": neither epochs nor steps"));
+
+    std::copy(global.begin(), global.end(), model_->values().begin());
+    model_->model().SetTraining(true);
+    optimizer_->Reset();
+    optimizer_->SetLearningRateFactor(job.learning_rate_factor);
+    StartJob(job, samples);
+
+    TrainingResult result;
+    result.num_samples = static_cast<int64_t>(samples.size());
+    const auto done = [&] { return job.steps > 0 ? result.steps >= job.steps : EpochsDone(job.epochs); };
+    double loss_sum = 0;
+    while (!done()) {
+      DrawBatch();
+      const absl::StatusOr<StepReport> report = optimizer_->Step(*this);
+      ++result.steps;
+      if (!report.ok()) return Annotate(report.status(), absl::StrCat(where, ", step ", result.steps));
+      loss_sum += report->loss;
+    }
+    if (!Subtract(model_->values().data(), global.data(), delta.data(), layout().size)) {
+      return Diverged(absl::StrCat(where, ", step ", result.steps, ": the update is not finite"));
+    }
+    result.train_loss = loss_sum / static_cast<double>(result.steps);
+    result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return result;
+  }
+
+  absl::StatusOr<EvaluationSums> EvaluateModel(ConstParameters parameters, const Dataset& evaluated,
+                                               std::span<const uint32_t> samples) {
+    PrepareThread();
+    MUSTER_RETURN_IF_ERROR(Check(parameters, evaluated, samples));
+    std::copy(parameters.begin(), parameters.end(), model_->values().begin());
+    const torch::NoGradGuard no_grad;
+    model_->model().SetTraining(false);
+    SeedForwardRandom({.purpose = Purpose::kDropout});  // for models that draw in evaluation, too
+    EvaluationSums sums;
+    for (auto* counts : {&sums.class_samples, &sums.class_correct, &sums.class_predicted}) {
+      counts->resize(static_cast<size_t>(evaluated.num_classes));
+    }
+    for (size_t begin = 0; begin < samples.size(); begin += kEvaluationBatch) {
+      const size_t size = std::min<size_t>(kEvaluationBatch, samples.size() - begin);
+      evaluation_.Gather(evaluated, options_.loss, samples.subspan(begin, size), kEvaluationBatch);
+      AddBatch(options_.loss, model_->model().Forward(evaluation_.inputs()), evaluation_.targets(),
+               evaluated.num_classes, sums);
+    }
+    return sums;
+  }
+
+  // --- Batches ---
+
+  void StartJob(const TrainingJob& job, std::span<const uint32_t> samples) {
+    const auto round = static_cast<uint64_t>(job.round);
+    const auto client = static_cast<uint64_t>(job.client);
+    batch_order_ =
+        Random({.seed = job.seed, .purpose = Purpose::kBatchOrder, .round = round, .client = client});
+    SeedForwardRandom({.seed = job.seed, .purpose = Purpose::kDropout, .round = round, .client = client});
+    order_.assign(samples.begin(), samples.end());
+    epoch_ = 0;
+    next_ = order_.size();
+  }
+
+  bool EpochsDone(int64_t epochs) const {
+    return epoch_ > epochs || (epoch_ == epochs && next_ == order_.size());
+  }
+
+  void DrawBatch() {
+    if (next_ == order_.size()) {
+      if (options_.shuffle) batch_order_.Shuffle(std::span<uint32_t>(order_));
+      next_ = 0;
+      ++epoch_;
+    }
+    const size_t size = std::min(order_.size() - next_, static_cast<size_t>(options_.batch_size));
+    batch_ = std::span<const uint32_t>(order_).subspan(next_, size);
+    next_ += size;
+    batcher_.Gather(data_, options_.loss, batch_, options_.batch_size);
+  }
+  void Prepare(Batch batch) {
+    if (batch == Batch::kNext) DrawBatch();
+  }
+
+  // --- Oracle ---
+
+  at::Tensor Outputs() { return model_->model().Forward(batcher_.inputs()); }
+
+  static absl::StatusOr<double> FiniteLoss(const at::Tensor& loss) {
+    const double value = loss.item<float>();
+    if (!std::isfinite(value)) return Diverged(absl::StrCat("the loss is ", value));
+    return value;
+  }
+
+  absl::StatusOr<double> Loss(Batch batch) override {
+    Prepare(batch);
+    const torch::NoGradGuard no_grad;
+    return FiniteLoss(MeanLoss(options_.loss, Outputs(), batcher_.targets()));
+  }
+
+  absl::StatusOr<double> Gradient(Batch batch) override {
+    Prepare(batch);
+    return Backward(MeanLoss(options_.loss, Outputs(), batcher_.targets()));
+  }
+
+  absl::StatusOr<at::Tensor> SampleLosses(Batch batch) override {
+    Prepare(batch);
+    const torch::NoGradGuard no_grad;
+    return muster::SampleLosses(options_.loss, Outputs(), batcher_.targets());
+  }
+
+  absl::StatusOr<double> WeightedGradient(const at::Tensor& weights) override {
+    return Backward((muster::SampleLosses(options_.loss, Outputs(), batcher_.targets()) * weights).sum());
+  }
+
+  at::Tensor groups() override {
+    const at::Tensor groups = at::zeros({static_cast<int64_t>(batch_.size())}, at::kLong);
+    for (size_t i = 0; i < batch_.size() && !data_.labels.empty(); ++i) {
+      groups.data_ptr<int64_t>()[i] = data_.labels[batch_[i]];
+    }
+    return groups;
+  }
+
+  absl::StatusOr<double> Backward(const at::Tensor& loss) {
+    MUSTER_ASSIGN_OR_RETURN(const double value, FiniteLoss(loss));
+    // Without an old gradient autograd takes the new one over instead of adding it.
+    for (const at::Tensor& parameter : model_->parameters()) parameter.mutable_grad().reset();
+    loss.backward();
+    return value;
+  }
+
+  std::unique_ptr<FlatModel> model_;
+  const Dataset& data_;
+  TrainerOptions options_;
+  std::unique_ptr<LocalOptimizer> optimizer_;
+
+  Random batch_order_{RandomKey{}};
+  std::vector<uint32_t> order_;  // the client's samples in this epoch's order
+  size_t next_ = 0;              // the next batch's place in it
+  int64_t epoch_ = 0;            // epochs begun
+  std::span<const uint32_t> batch_;
+  Batcher batcher_;
+  Batcher evaluation_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LocalTrainer>> LocalTrainer::Create(std::unique_ptr<FlatModel> model,
+                                                                   const Dataset& data,
+                                                                   const TrainerOptions& options) {
+  if (options.batch_size < 1) {
+    return InvalidInput(
+        absl::StrCat("training.batch_size: ", options.batch_size, " is out of range, at least 1"));
+  }
+  try {
+    auto trainer = std::make_unique<Trainer>(std::move(model), data, options);
+    if (const absl::Status status = trainer->MakeOptimizer(); !status.ok()) {
+      return Annotate(status, "training.optimizer");
+    }
+    return trainer;
+  } catch (const std::exception& e) {
+    return FromException(e);
+  }
+}
+
+}  // namespace muster
