@@ -1,0 +1,409 @@
+'use strict';
+// Draws the page from the JSON in #report-data. Text of the runs only ever enters as text, never as HTML.
+(() => {
+  const report = JSON.parse(document.getElementById('report-data').textContent);
+  const runs = report.runs;
+  const several = runs.length > 1;
+  const charts = new Map();  // by canvas id
+  const $ = (id) => document.getElementById(id);
+
+  // ---- Colours --------------------------------------------------------------------------------------------
+  const kPalette = [
+    '#3b7dd8', '#e4812f', '#3f9f62', '#c94f58', '#8567c9', '#8f6a4e', '#d576b5', '#7d8794', '#b6a62d',
+    '#2fa9bd'
+  ];
+  const color = (i, count = 0) => count <= kPalette.length ? kPalette[i % kPalette.length] :
+                                                             `hsl(${Math.round((i * 360) / count)} 55% 55%)`;
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  // ---- Numbers as text ------------------------------------------------------------------------------------
+  function bytes(value) {
+    const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
+    let unit = 0;
+    while (value >= 999.5 && unit < units.length - 1) {
+      value /= 1000;
+      ++unit;
+    }
+    return `${unit === 0 ? Math.round(value) : +value.toPrecision(3)} ${units[unit]}`;
+  }
+  const percent = (value) => `${+ (100 * value).toFixed(2)}%`;
+  const number = (value) =>
+      (value === null ? '\u2013' : value.toLocaleString('en', {maximumSignificantDigits: 5}));
+  const shorten = (text) => (text.length > 40 ? `${text.slice(0, 39)}\u2026` : text);
+  const count = (value) => value.toLocaleString('en');
+
+  // ---- Elements -------------------------------------------------------------------------------------------
+  function build(node, attributes, children) {
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    node.append(...children);
+    return node;
+  }
+  const element = (tag, attributes = {}, ...children) =>
+      build(document.createElement(tag), attributes, children);
+  const svg = (tag, attributes = {}, ...children) =>
+      build(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children);
+  function fillTable(id, columns, rows, textColumns = []) {
+    const name = (i) => (textColumns.includes(i) ? {class: 'text'} : {});
+    const head = element('tr', {}, ...columns.map((column, i) => element('th', name(i), column)));
+    const body = rows.map((row) => element('tr', {}, ...row.map((cell, i) => element('td', name(i), cell))));
+    $(id).replaceChildren(element('thead', {}, head), element('tbody', {}, ...body));
+  }
+  function show(id, visible) {
+    $(id).hidden = !visible;
+    return visible;
+  }
+
+  // ---- Charts ---------------------------------------------------------------------------------------------
+  function draw(id, config) {
+    charts.get(id)?.destroy();
+    config.options = {
+      animation: false,
+      responsive: true,
+      maintainAspectRatio: false,
+      normalized: true,
+      interaction: {mode: 'nearest', axis: 'x', intersect: false},
+      ...config.options,
+    };
+    charts.set(id, new Chart($(id), config));
+  }
+  const legend = (display) =>
+      ({display, position: 'bottom', labels: {boxWidth: 10, boxHeight: 10, padding: 14}});
+  const axis = (title, more = {}) => ({
+    title: {display: Boolean(title), text: title, font: {size: 12}},
+    grid: {color: css('--line'), drawBorder: false},
+    ...more,
+  });
+
+  const horizontal = () => document.querySelector('input[name=axis]:checked').value;
+  const points = (curve, column, key) =>
+      curve[column].map((y, i) => ({x: curve[key][i], y})).filter((p) => p.y !== null);
+  const line = (run, i, data, more = {}) => ({
+    label: shorten(run.label),
+    data,
+    borderColor: color(i),
+    backgroundColor: color(i),
+    borderWidth: 2,
+    pointRadius: data.length > 40 ? 0 : 2,
+    pointHitRadius: 6,
+    tension: 0,
+    ...more,
+  });
+
+  function drawLines(id, datasets, key, format, yAxis = {}) {
+    const place = (x) => (key === 'bytes' ? bytes(x) : `Round ${x}`);
+    const lastRound = Math.max(1, ...datasets.map(({data}) => data.at(-1)?.x ?? 1));
+    const labels = Math.max(3, Math.min(9, Math.floor($(id).parentNode.clientWidth / 75)));
+    draw(id, {
+      type: 'line',
+      data: {datasets},
+      options: {
+        scales: {
+          x: axis(key === 'bytes' ? 'uploaded by all clients' : 'round', {
+            type: 'linear',
+            ...(key === 'bytes' ? {min: 0} : {max: lastRound}),
+            ticks: {
+              maxTicksLimit: labels,
+              maxRotation: 0,
+              ...(key === 'bytes' ? {callback: bytes} : {precision: 0})
+            },
+          }),
+          y: axis('', {ticks: {callback: format, maxTicksLimit: 7}, ...yAxis}),
+        },
+        plugins: {
+          legend: legend(datasets.length > 1),
+          tooltip: {
+            callbacks: {
+              title: (items) => (items.length ? place(items[0].parsed.x) : ''),
+              label: (item) => item.raw.text ?? `${item.dataset.label}: ${format(item.parsed.y)}`,
+            }
+          },
+        },
+      },
+    });
+  }
+
+  function drawCurves() {
+    const key = horizontal();
+    const curves = (curve, column) => runs.map((run, i) => line(run, i, points(run[curve], column, key)));
+    if (show('accuracy-figure', runs.some((run) => run.classes))) {
+      drawLines('accuracy-chart', curves('test', 'accuracy'), key, percent);
+    }
+    drawLines('test-loss-chart', curves('test', 'loss'), key, number);
+    drawLines('train-loss-chart', curves('train', 'loss'), key, number);
+  }
+
+  function drawCohort() {
+    const datasets = [];
+    runs.forEach((run, i) => {
+      const asked = points(run.cohort, 'asked', 'round');
+      const label = (what) => (several ? `${shorten(run.label)}: ${what}` : what);
+      datasets.push(line(run, i, asked, {label: label('asked'), stepped: 'middle', pointRadius: 0}));
+      if (!several && run.failures !== null) {
+        datasets.push(line(
+            run, 1, points(run.cohort, 'accepted', 'round'),
+            {label: 'accepted', stepped: 'middle', pointRadius: 0, borderWidth: 1.2}));
+      }
+      if (run.searches.length > 0) {
+        const marks = run.searches.map(
+            (search) => ({
+              x: search.round,
+              y: search.chosen,
+              text: `search: ${count(search.previous)} \u2192 ${count(search.chosen)} clients`,
+            }));
+        datasets.push(line(run, i, marks, {
+          label: label('search, size chosen'),
+          showLine: false,
+          pointRadius: 4.5,
+          pointStyle: 'rectRot',
+          clip: false,
+          ...(several ? {} : {borderColor: color(3), backgroundColor: color(3)}),
+        }));
+      }
+    });
+    drawLines(
+        'cohort-chart', datasets, 'round', count, {beginAtZero: true, grace: '5%', ticks: {precision: 0}});
+  }
+
+  function drawBars(
+      id, labels, datasets, {stacked = false, x = {}, y = {}, showLegend = false, tooltip = {}} = {}) {
+    draw(id, {
+      type: 'bar',
+      data: {labels, datasets},
+      options: {
+        scales: {
+          x: axis('', {stacked, ...x, grid: {display: false}}),
+          y: axis('', {stacked, beginAtZero: true, ...y})
+        },
+        plugins: {legend: legend(showLegend), tooltip: {callbacks: tooltip}},
+      },
+    });
+  }
+  const bars = (data, i = 0, more = {}) => ({data, backgroundColor: color(i), maxBarThickness: 46, ...more});
+
+  // ---- Sections of one run --------------------------------------------------------------------------------
+  // The losses of a search's candidates over their size, against the reference loss.
+  function searchPlot(search) {
+    const width = 190;
+    const height = 44;
+    const candidates = search.candidates.filter(([, loss]) => loss !== null);
+    const losses = candidates.map(([, loss]) => loss).concat(search.reference ?? []);
+    const low = Math.min(...losses);
+    const range = Math.max(...losses) - low || 1;
+    const y = (loss) => 6 + (height - 12) * (1 - (loss - low) / range);
+    const x = (i) => 8 + ((width - 16) * i) / Math.max(1, candidates.length - 1);
+    const plot = svg('svg', {
+      width,
+      height,
+      viewBox: `0 0 ${width} ${height}`,
+      role: 'img',
+      'aria-label': 'loss of the candidates'
+    });
+    if (search.reference !== null) {
+      plot.append(svg('line', {
+        x1: 0,
+        x2: width,
+        y1: y(search.reference),
+        y2: y(search.reference),
+        stroke: css('--soft'),
+        'stroke-dasharray': '3 3'
+      }));
+    }
+    plot.append(svg('polyline', {
+      points: candidates.map(([, loss], i) => `${x(i)},${y(loss)}`).join(' '),
+      fill: 'none',
+      stroke: color(0),
+      'stroke-opacity': 0.45
+    }));
+    candidates.forEach(([size, loss], i) => {
+      const found = size === search.found;
+      plot.append(
+          svg('circle', {cx: x(i), cy: y(loss), r: found ? 4.5 : 2.5, fill: found ? color(2) : color(0)},
+              svg('title', {}, `${size} clients: ${number(loss)}`)));
+    });
+    return plot;
+  }
+
+  function drawSearches(run) {
+    if (!show('searches', run.searches.length > 0)) return;
+    fillTable(
+        'searches-table',
+        [
+          'round', 'before', 'reference loss', 'candidates tried', 'losses (dashed: reference)', 'found',
+          'chosen'
+        ],
+        run.searches.map(
+            (search) =>
+                [count(search.round),
+                 count(search.previous),
+                 number(search.reference),
+                 search.candidates.map(([size]) => count(size)).join(', '),
+                 searchPlot(search),
+                 search.found > 0 ? count(search.found) : 'none',
+                 count(search.chosen),
+    ]),
+        [3, 4]);
+  }
+
+  function drawFailures(run) {
+    const failures = run.failures;
+    if (!show('failures', failures !== null)) return;
+    const stages = Object.entries(failures.stages);
+    drawBars(
+        'failures-chart', failures.rounds,
+        stages.map(([stage, counts], i) => bars(counts, i + 1, {label: stage})), {
+          stacked: true,
+          showLegend: true,
+          x: {title: {display: true, text: 'round'}, ticks: {maxRotation: 0}},
+          y: {ticks: {precision: 0}},
+          tooltip: {title: (items) => (items.length ? `Round ${items[0].label}` : '')},
+        });
+    fillTable(
+        'failures-table', ['stage', 'code', 'clients', 'the first one said'],
+        failures.kinds.map(([stage, code, times, message]) => [stage, code, count(times), message]),
+        [0, 1, 3]);
+  }
+
+  function drawData(run) {
+    const data = run.data;
+    if (!show('data', data !== null && (data.labels.length > 0 || data.samples.length > 0))) return;
+    if (show('labels-figure', data.labels.length > 0)) {
+      $('labels-caption').textContent = data.labels.length < data.clients ?
+          `Training samples by class, the first ${data.labels.length} of ${count(data.clients)} clients` :
+          `Training samples by class, all ${count(data.clients)} clients`;
+      const total = data.classes.length;
+      drawBars(
+          'labels-chart', data.labels.map((_, client) => client),
+          data.classes.map((name, c) => bars(data.labels.map((counts) => counts[c]), 0, {
+                             label: name,
+                             backgroundColor: color(c, total),
+                             barPercentage: 1,
+                             categoryPercentage: 0.92,
+                           })),
+          {
+            stacked: true,
+            x: {title: {display: true, text: 'client'}, ticks: {maxRotation: 0}},
+            tooltip: {title: (items) => (items.length ? `Client ${items[0].label}` : '')},
+          });
+      $('labels-legend')
+          .replaceChildren(...data.classes.slice(0, 30).map(
+              (name, c) =>
+                  element('span', {}, element('i', {style: `background:${color(c, total)}`}), name)));
+    }
+    if (show('samples-figure', data.samples.length > 0)) {
+      const range = ([from, to]) => (from === to ? count(from) : `${count(from)}\u2013${count(to)}`);
+      drawBars(
+          'samples-chart', data.samples.map(range),
+          [bars(
+              data.samples.map((bin) => bin[2]), 0,
+              {label: 'clients', barPercentage: 0.95, categoryPercentage: 1})],
+          {
+            x: {title: {display: true, text: 'samples'}, ticks: {maxRotation: 0}},
+            y: {title: {display: true, text: 'clients'}, ticks: {precision: 0}},
+          });
+    }
+  }
+
+  function drawQuality(run) {
+    const recall = run.recall;
+    const own = run.client_accuracy;
+    if (!show('quality', recall !== null || own !== null)) return;
+    $('recall').className = own === null ? 'alone' : '';
+    $('client-accuracy').className = recall === null ? 'alone' : '';
+    if (show('recall', recall !== null)) {
+      $('recall-caption').textContent = `Recall by class on the test set, round ${count(recall.round)}`;
+      draw('recall-chart', {
+        type: 'bar',
+        data: {
+          labels: recall.classes,
+          datasets: [bars(recall.values, 0, {label: 'recall', maxBarThickness: 22})]
+        },
+        options: {
+          indexAxis: 'y',
+          interaction: {mode: 'nearest', axis: 'y', intersect: false},
+          scales: {
+            x: axis('', {min: 0, max: 1, ticks: {callback: percent}}),
+            y: axis('', {grid: {display: false}, ticks: {autoSkip: recall.classes.length > 20}})
+          },
+          plugins: {
+            legend: legend(false),
+            tooltip: {callbacks: {label: (item) => `recall: ${percent(item.parsed.x)}`}}
+          },
+        },
+      });
+    }
+    if (show('client-accuracy', own !== null)) {
+      $('client-accuracy-caption').textContent =
+          `Accuracy on the own data of ${count(own.clients)} clients, round ${count(own.round)}`;
+      const width = 1 / own.bins.length;
+      drawBars(
+          'client-accuracy-chart',
+          own.bins.map((_, i) => `${percent(i * width)}\u2013${percent((i + 1) * width)}`),
+          [bars(own.bins, 2, {label: 'clients', barPercentage: 0.95, categoryPercentage: 1})], {
+            x: {
+              title: {display: true, text: 'accuracy'},
+              ticks: {maxRotation: 0, autoSkip: false, callback: (_, i) => (i % 4 ? '' : percent(i * width))}
+            },
+            y: {title: {display: true, text: 'clients'}, ticks: {precision: 0}},
+          });
+      $('client-accuracy-note').textContent = `Worst client ${own.worst}, lowest tenth up to ${
+          own.p10}, median ${own.median}, highest tenth from ${own.p90}.`;
+    }
+  }
+
+  function drawRun(run) {
+    $('tiles').replaceChildren(...run.tiles.map(
+        (tile) => element(
+            'div', {class: 'tile'}, element('div', {class: 'label'}, tile.label),
+            element('div', {class: 'value'}, tile.value), element('div', {class: 'small'}, tile.note))));
+    drawSearches(run);
+    drawFailures(run);
+    drawData(run);
+    drawQuality(run);
+    $('config').textContent = run.config;
+    $('model-hash')
+        .replaceChildren(
+            ...(run.model_sha256 ? ['SHA-256 of the model: ', element('code', {}, run.model_sha256)] : []));
+  }
+
+  // What all runs have in common, and the table of what they have not.
+  function drawComparison() {
+    const shared = runs[0].facts.filter((fact) => runs.every((run) => run.facts.includes(fact)));
+    $('facts').replaceChildren(...shared.map((fact) => element('span', {}, fact)));
+    if (!show('comparison', report.comparison !== null)) return;
+    const {columns, rows} = report.comparison;
+    fillTable(
+        'comparison-table', columns,
+        rows.map(
+            ([label, ...values], i) =>
+                [element(
+                     'span', {}, element('span', {class: 'swatch', style: `background:${color(i)}`}), label),
+                 ...values]));
+  }
+
+  function drawAll() {
+    Chart.defaults.color = css('--soft');
+    Chart.defaults.borderColor = css('--line');
+    Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
+    drawComparison();
+    drawCurves();
+    drawCohort();
+    drawRun(runs[$('chosen').selectedIndex]);
+  }
+
+  $('chosen').append(...runs.map((run) => element('option', {}, run.label)));
+  $('chosen').selectedIndex = 0;
+  $('chosen').addEventListener('change', drawAll);
+  // A comparison starts with what the runs have in common.
+  if (show('chooser', several)) $('cohort').after($('chooser'), $('tiles'));
+  for (const input of document.querySelectorAll('input[name=axis]'))
+    input.addEventListener('change', drawCurves);
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawAll);
+  // Paper is white: print in light colours.
+  const printing = (on) => () => {
+    document.documentElement.classList.toggle('print', on);
+    drawAll();
+  };
+  addEventListener('beforeprint', printing(true));
+  addEventListener('afterprint', printing(false));
+  drawAll();
+})();
