@@ -35,13 +35,13 @@ class Identity final : public Compressor {
       return sum.Add({reinterpret_cast<const float*>(data.data()), static_cast<size_t>(layout.size)}, weight);
     }
     std::vector<float> aligned(static_cast<size_t>(layout.size));
-    std::memcpy(aligned.data(), data.data(), data.size());
+    if (!data.empty()) std::memcpy(aligned.data(), data.data(), data.size());
     return sum.Add(aligned, weight);
   }
 
   absl::Status Decode(std::string_view data, const Layout& layout, std::span<float> out) const override {
     MUSTER_RETURN_IF_ERROR(CheckSize(data, layout));
-    std::memcpy(out.data(), data.data(), data.size());
+    if (!data.empty()) std::memcpy(out.data(), data.data(), data.size());
     return absl::OkStatus();
   }
 

@@ -80,7 +80,7 @@ absl::StatusOr<NamedTensors> ParseSafetensors(std::string_view bytes, std::strin
     }
     if (count * 4 != end - begin) return bad(absl::StrCat("tensor '", key, "': shape and data_offsets disagree"));
     tensor.values.resize(count);
-    std::memcpy(tensor.values.data(), data.data() + begin, end - begin);
+    if (count > 0) std::memcpy(tensor.values.data(), data.data() + begin, end - begin);
     if (begin != end) ranges.emplace_back(begin, end);
     result.tensors[key] = std::move(tensor);
   }
