@@ -11,7 +11,6 @@
 namespace muster {
 namespace {
 
-using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -193,14 +192,15 @@ TEST(IspTest, RoundingUpClimbsFromTwoToThree) {
 
 TEST(IspTest, MomentumOneMovesAllTheWayAndRoundingErrorsAddNoClient) {
   const std::vector<int64_t> found = {2, 9, 1};
-  World world{.candidate_loss =
-                  ProgressFrom([&](int64_t t) { return t < 3 ? found[static_cast<size_t>(t)] : 3; })};
+  World world{.candidate_loss = ProgressFrom([&](int64_t t) { return found[static_cast<size_t>(t)]; })};
   OptionMap options = {{"warmup_rounds", Int(0)}, {"period", Int(1)}, {"momentum", 1.0}};
   EXPECT_THAT(Chosen(PlayRounds(*MakeIsp(options, 20), world, 3)), ElementsAre(2, 9, 1));
-  // 0.9 * 3 + 0.1 * 3 is above 3 in binary.
-  World steady{.candidate_loss = ProgressFrom([](int64_t) { return 3; })};
-  options["momentum"] = 0.1;
-  EXPECT_THAT(Chosen(PlayRounds(*MakeIsp(options, 20), steady, 5)), Each(3));
+  // 91 - 0.7 * 90 is above 28 in binary.
+  const std::vector<int64_t> fall = {91, 1};
+  World large{.clients = 100,
+              .candidate_loss = ProgressFrom([&](int64_t t) { return fall[static_cast<size_t>(t)]; })};
+  options["momentum"] = 0.7;
+  EXPECT_THAT(Chosen(PlayRounds(*MakeIsp(options, 100), large, 2)), ElementsAre(91, 28));
 }
 
 TEST(IspTest, WhereNoneIsFoundTheNumberStays) {
