@@ -38,12 +38,15 @@ absl::Status AppendBatch(const std::string& path, Dataset& part) {
 absl::StatusOr<Dataset> ReadPart(const std::string& folder, const std::string& prefix) {
   std::map<std::string, std::string> files;  // by name without .gz: a plain and a packed copy are one batch
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const std::string file = entry.path().filename().string();
+  // Not a range-based loop, whose steps throw.
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string file = entry->path().filename().string();
     const std::string name(absl::StripSuffix(file, ".gz"));
     if (absl::StartsWith(name, prefix) && absl::EndsWith(name, ".bin"))
       files[name] = FindInFolder(folder, name);
   }
+  if (error) return InvalidInput(absl::StrCat(folder, ": cannot be read: ", error.message()));
   if (files.empty()) {
     return absl::NotFoundError(absl::StrCat(folder, ": holds no ", prefix, "*.bin or ", prefix,
                                             "*.bin.gz; complete the folder or correct data.dataset.path"));

@@ -16,8 +16,7 @@ namespace muster {
 std::vector<uint32_t> AllSamples(const Dataset& data);
 // The samples of each class, ascending. INVALID_ARGUMENT if the data have no classes.
 absl::StatusOr<std::vector<std::vector<uint32_t>>> SamplesByClass(const Dataset& data);
-// INVALID_ARGUMENT if `data` cannot give `per_client` samples to each of `clients`, of
-// which there must be one.
+// INVALID_ARGUMENT if there is no client, or `data` cannot give each `per_client` samples.
 absl::Status RequireSamples(const Dataset& data, int64_t clients, int64_t per_client = 1);
 
 // One list per client, each sorted: a client's order of samples tells nothing about how they were dealt.
