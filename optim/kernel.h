@@ -7,7 +7,7 @@
 // Sanitizers cannot run the resolver that picks a version.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)
-#define MUSTER_KERNEL __attribute__((optimize("O3"), target_clones("arch=haswell", "default")))
+#define MUSTER_KERNEL __attribute__((optimize("O3"), target_clones("arch=x86-64-v3", "default")))
 #else
 #define MUSTER_KERNEL
 #endif
