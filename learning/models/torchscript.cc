@@ -136,7 +136,7 @@ class TorchScript final : public Model {
 MUSTER_REGISTER(Model, Plugin<TorchScriptOptions>("torchscript",
                                                   "A TorchScript module from a file, as Python saves it")
                            .Required("file", &TorchScriptOptions::file,
-                                     "path of the module, relative to the configuration's folder")
+                                     "path of the module, relative to the configuration's folder", FilePath())
                            .Make<TorchScript>());
 
 }  // namespace
