@@ -27,8 +27,8 @@ struct ResumeArguments {
 // Goes on with the run in `dir` to the same final bits as if it had never been interrupted.
 absl::Status Resume(const ResumeArguments& arguments);
 
-// Checks a configuration as `simulate` would, without running it: plug-ins and their options, and with `load` the data
-// and the model too. Prints the effective configuration with `print`.
+// Checks a configuration as `simulate` would, without running it: plug-ins and their options, and with `load`
+// the data and the model too. Prints the effective configuration with `print`.
 absl::Status Validate(const std::string& config, const std::vector<std::string>& overrides, bool print);
 
 // Prints every plug-in, those of one section, or one with its options.
@@ -37,14 +37,14 @@ absl::Status List(const std::string& section, const std::string& name);
 struct DataArguments {
   std::string config;
   std::vector<std::string> overrides;
-  std::string svg;                     // write the picture to this file
-  std::string partition;               // write the partition as JSON, usable as pin.partition
+  std::string svg;        // write the picture to this file
+  std::string partition;  // write the partition as JSON, usable as pin.partition
 };
 // Shows how a configuration deals its data to clients, as a table and a picture.
 absl::Status ShowData(const DataArguments& arguments);
 
-// Compares finished runs: a table on the terminal and one HTML page at `out` ("": DIR/report.html for a single run,
-// comparison.html for several).
+// Compares finished runs: a table on the terminal and one HTML page at `out` ("": DIR/report.html for a
+// single run, comparison.html for several).
 absl::Status Report(const std::vector<std::string>& dirs, const std::string& out);
 
 }  // namespace muster

@@ -12,10 +12,11 @@ void PrintPlugin(const PluginInfo& info) {
   std::printf("  %-14s %s\n", info.name.c_str(), info.summary.c_str());
   if (!info.source.empty()) std::printf("  %-14s   source: %s\n", "", info.source.c_str());
   for (const OptionInfo& option : info.options) {
-    std::string facts = option.required ? "required" : absl::StrCat("default ", ToString(option.default_value));
+    std::string facts =
+        option.required ? "required" : absl::StrCat("default ", ToString(option.default_value));
     if (!option.range().empty()) absl::StrAppend(&facts, "; ", option.range());
-    std::printf("  %-14s   %s: %s (%s; %s)\n", "", option.name.c_str(), option.doc.c_str(), option.type().c_str(),
-                facts.c_str());
+    std::printf("  %-14s   %s: %s (%s; %s)\n", "", option.name.c_str(), option.doc.c_str(),
+                option.type().c_str(), facts.c_str());
   }
 }
 

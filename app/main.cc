@@ -18,10 +18,12 @@ struct RunFlags {
   bool json = false;
 
   void AddTo(CLI::App* command) {
-    command->add_option("--workers", workers, "Worker threads (default: one per core); never shows in a result")
+    command
+        ->add_option("--workers", workers, "Worker threads (default: one per core); never shows in a result")
         ->check(CLI::Range(1, 1024));
     auto* quiet_flag = command->add_flag("--quiet", quiet, "No progress");
-    command->add_flag("--json", json, "Every committed round as one JSON line on standard output")->excludes(quiet_flag);
+    command->add_flag("--json", json, "Every committed round as one JSON line on standard output")
+        ->excludes(quiet_flag);
   }
   ProgressMode progress() const {
     return quiet ? ProgressMode::kQuiet : json ? ProgressMode::kJson : ProgressMode::kAuto;
@@ -48,7 +50,8 @@ int Run(int argc, char** argv) {
   SimulateArguments simulate;
   auto* simulate_command = app.add_subcommand("simulate", "Run a whole federation in this process");
   add_config(simulate_command);
-  simulate_command->add_option("--out", simulate.out, "Run directory (default: runs/NAME, numbered if taken)");
+  simulate_command->add_option("--out", simulate.out,
+                               "Run directory (default: runs/NAME, numbered if taken)");
   flags.AddTo(simulate_command);
   simulate_command->callback([&] {
     action = [&] {
@@ -61,7 +64,8 @@ int Run(int argc, char** argv) {
   });
 
   ResumeArguments resume;
-  auto* resume_command = app.add_subcommand("resume", "Go on with an interrupted run, to the same final bits");
+  auto* resume_command =
+      app.add_subcommand("resume", "Go on with an interrupted run, to the same final bits");
   resume_command->add_option("DIR", resume.dir, "Run directory")->required();
   flags.AddTo(resume_command);
   resume_command->callback([&] {
@@ -72,12 +76,14 @@ int Run(int argc, char** argv) {
     };
   });
 
-  auto* report_command = app.add_subcommand("report", "Compare runs: a table, and one self-contained HTML page");
+  auto* report_command =
+      app.add_subcommand("report", "Compare runs: a table, and one self-contained HTML page");
   report_command->add_option("DIR", dirs, "Run directories")->required();
   report_command->add_option("--out", report_out, "HTML file (default: DIR/report.html, or comparison.html)");
   report_command->callback([&] { action = [&] { return Report(dirs, report_out); }; });
 
-  auto* list_command = app.add_subcommand("list", "Show every plug-in with its options, defaults and sources");
+  auto* list_command =
+      app.add_subcommand("list", "Show every plug-in with its options, defaults and sources");
   list_command->add_option("SECTION", section, "optimizers, models, participation, ...");
   list_command->add_option("NAME", name, "One plug-in");
   list_command->callback([&] { action = [&] { return List(section, name); }; });
@@ -92,7 +98,8 @@ int Run(int argc, char** argv) {
   auto* data_command = app.add_subcommand("data", "Show how the data are dealt to clients");
   add_config(data_command);
   data_command->add_option("--svg", data.svg, "Write the picture as SVG to this file");
-  data_command->add_option("--partition", data.partition, "Write the partition as JSON, usable as pin.partition");
+  data_command->add_option("--partition", data.partition,
+                           "Write the partition as JSON, usable as pin.partition");
   data_command->callback([&] {
     action = [&] {
       data.config = config;

@@ -35,8 +35,8 @@
 namespace muster {
 namespace {
 
-// The first SIGINT or SIGTERM ends the run after the round in flight; a second one ends the process at once, which
-// costs that round at most.
+// The first SIGINT or SIGTERM ends the run after the round in flight; a second one ends the process at once,
+// which costs that round at most.
 std::atomic<SimulatedFederation*> running{nullptr};
 
 class StopOnSignals {
@@ -71,7 +71,8 @@ class WeightsWriter final : public RoundListener {
     if (committed == nullptr || (committed->record.round + 1) % every_ != 0 || !status_.ok()) return;
     std::error_code error;
     std::filesystem::create_directories(dir_ + "/weights", error);
-    const std::string path = absl::StrFormat("%s/weights/round-%06d.safetensors", dir_, committed->record.round);
+    const std::string path =
+        absl::StrFormat("%s/weights/round-%06d.safetensors", dir_, committed->record.round);
     status_ = WriteFileAtomic(path, ToSafetensors(layout_, committed->model));
   }
   const absl::Status& status() const { return status_; }
@@ -105,16 +106,19 @@ absl::StatusOr<std::string> ChooseRunDirectory(const std::string& asked, const s
   std::error_code error;
   if (!asked.empty()) {
     if (fs::exists(asked + "/journal", error)) {
-      return InvalidInput(absl::StrCat("--out ", asked, ": holds a run already; go on with it by 'muster resume ",
-                                       asked, "', or choose another folder"));
+      return InvalidInput(absl::StrCat("--out ", asked,
+                                       ": holds a run already; go on with it by 'muster resume ", asked,
+                                       "', or choose another folder"));
     }
     if (fs::exists(asked, error) && (!fs::is_directory(asked, error) || !fs::is_empty(asked, error))) {
-      return InvalidInput(absl::StrCat("--out ", asked, ": exists and is not an empty folder; choose another"));
+      return InvalidInput(
+          absl::StrCat("--out ", asked, ": exists and is not an empty folder; choose another"));
     }
     return asked;
   }
   std::string safe;
-  for (const char c : name) safe += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.' ? c : '-';
+  for (const char c : name)
+    safe += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.' ? c : '-';
   std::string dir = "runs/" + safe;
   for (int i = 2; fs::exists(dir, error); ++i) dir = absl::StrCat("runs/", safe, "-", i);
   return dir;
@@ -146,22 +150,26 @@ std::string Ending(const std::string& why) {
 }
 
 void PrintSummary(const RunSummary& summary, const std::string& dir) {
-  std::fprintf(stderr, "\n%s: %lld rounds (%s)\n", summary.name.c_str(), static_cast<long long>(summary.rounds),
-               Ending(summary.finish_reason).c_str());
+  std::fprintf(stderr, "\n%s: %lld rounds (%s)\n", summary.name.c_str(),
+               static_cast<long long>(summary.rounds), Ending(summary.finish_reason).c_str());
   if (summary.final) {
     std::fprintf(stderr, "  test           loss %.4f", summary.final->loss);
     if (summary.final->accuracy > 0) {
-      std::fprintf(stderr, ", accuracy %.4f, macro-F1 %.4f (best accuracy %.4f, round %lld)", summary.final->accuracy,
-                   summary.final->macro_f1, summary.best->accuracy, static_cast<long long>(summary.best->round + 1));
+      std::fprintf(stderr, ", accuracy %.4f, macro-F1 %.4f (best accuracy %.4f, round %lld)",
+                   summary.final->accuracy, summary.final->macro_f1, summary.best->accuracy,
+                   static_cast<long long>(summary.best->round + 1));
     }
     std::fprintf(stderr, "\n");
   }
-  std::fprintf(stderr, "  uploads        %lld (%s up, %s down)\n", static_cast<long long>(summary.totals.uploads),
-               HumanBytes(summary.totals.upload_bytes).c_str(), HumanBytes(summary.totals.download_bytes).c_str());
+  std::fprintf(stderr, "  uploads        %lld (%s up, %s down)\n",
+               static_cast<long long>(summary.totals.uploads),
+               FormatBytes(static_cast<double>(summary.totals.upload_bytes)).c_str(),
+               FormatBytes(static_cast<double>(summary.totals.download_bytes)).c_str());
   std::fprintf(stderr, "  time           %.1f s of rounds, %.1f s in all\n", summary.training_seconds,
                summary.wall_seconds);
   std::fprintf(stderr, "  model_sha256   %s\n", summary.model_sha256.c_str());
-  std::fprintf(stderr, "  run directory  %s (report.html, summary.json, rounds.jsonl, model.safetensors)\n", dir.c_str());
+  std::fprintf(stderr, "  run directory  %s (report.html, summary.json, rounds.jsonl, model.safetensors)\n",
+               dir.c_str());
 }
 
 absl::Status WriteResults(const v1::Experiment& config, const std::string& dir, Journal& journal,
@@ -181,7 +189,8 @@ absl::Status WriteResults(const v1::Experiment& config, const std::string& dir, 
   summary.parameters = federation.layout().size;
   summary.muster_version = MUSTER_VERSION;
   summary.libtorch_version = TorchVersion();
-  MUSTER_RETURN_IF_ERROR(WriteFileAtomic(dir + "/model.safetensors", ToSafetensors(federation.layout(), model)));
+  MUSTER_RETURN_IF_ERROR(
+      WriteFileAtomic(dir + "/model.safetensors", ToSafetensors(federation.layout(), model)));
   if (config.record().pins()) {
     std::vector<std::vector<ClientId>> cohorts;
     for (const RoundRecord& round : rounds) cohorts.push_back(round.cohort);
@@ -230,7 +239,8 @@ absl::Status RunFederation(const v1::Experiment& config, const std::string& dir,
 
 absl::Status Simulate(const SimulateArguments& arguments) {
   const auto started = std::chrono::steady_clock::now();
-  MUSTER_ASSIGN_OR_RETURN(const ExperimentFile experiment, LoadExperiment(arguments.config, arguments.overrides));
+  MUSTER_ASSIGN_OR_RETURN(const ExperimentFile experiment,
+                          LoadExperiment(arguments.config, arguments.overrides));
   const v1::Experiment& config = experiment.config;
   MUSTER_ASSIGN_OR_RETURN(const std::string dir, ChooseRunDirectory(arguments.out, config.name()));
   WarnAboutSlowBlas();
@@ -246,7 +256,8 @@ absl::Status Simulate(const SimulateArguments& arguments) {
   MUSTER_RETURN_IF_ERROR(WriteFileAtomic(dir + "/config.yaml", ConfigToYaml(config)));
   MUSTER_RETURN_IF_ERROR(WriteDataSummary(dir, SummarizeData(config, federation.data())));
   if (config.record().pins()) {
-    MUSTER_RETURN_IF_ERROR(WriteFileAtomic(dir + "/partition.json", PartitionToJson(federation.data().dealt)));
+    MUSTER_RETURN_IF_ERROR(
+        WriteFileAtomic(dir + "/partition.json", PartitionToJson(federation.data().dealt)));
     MUSTER_RETURN_IF_ERROR(WriteFileAtomic(dir + "/initial_model.safetensors",
                                            ToSafetensors(federation.layout(), federation.initial_model())));
   }
@@ -256,9 +267,11 @@ absl::Status Simulate(const SimulateArguments& arguments) {
 
 absl::Status Resume(const ResumeArguments& arguments) {
   const auto started = std::chrono::steady_clock::now();
-  // The journal first: it says best whether this is a run directory and whether another process is at work in it.
+  // The journal first: it says best whether this is a run directory and whether another process is at work in
+  // it.
   MUSTER_ASSIGN_OR_RETURN(const auto journal, Journal::Open(arguments.dir, Durability::kProcess));
-  MUSTER_ASSIGN_OR_RETURN(const ExperimentFile experiment, LoadExperiment(arguments.dir + "/config.yaml", {}));
+  MUSTER_ASSIGN_OR_RETURN(const ExperimentFile experiment,
+                          LoadExperiment(arguments.dir + "/config.yaml", {}));
   WarnAboutSlowBlas();
   MUSTER_ASSIGN_OR_RETURN(const auto federation,
                           SimulatedFederation::Create(experiment.config, WorkerCount(arguments.workers)));

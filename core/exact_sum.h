@@ -1,7 +1,7 @@
 // A weighted sum of vectors whose bits do not depend on the order of the terms.
 //
-// Every term is rounded once to 64-bit fixed point and added as an integer; integer addition commutes, so arrival
-// order, threads, workers and merges cannot show in the result.
+// Every term is rounded once to 64-bit fixed point and added as an integer; integer addition commutes, so
+// arrival order, threads, workers and merges cannot show in the result.
 #ifndef MUSTER_CORE_EXACT_SUM_H_
 #define MUSTER_CORE_EXACT_SUM_H_
 
@@ -15,16 +15,16 @@ namespace muster {
 
 // sum_i w_i * x_i for float32 vectors x_i and weights 0 <= w_i with sum_i w_i <= `total_weight_bound`.
 //
-// Resolution: 2^-40 of a term whose weight is the whole bound. Range: |x| <= 2^20 per element; the bound on the
-// weights then makes overflow impossible. Memory: 8 bytes an element. Not thread-safe.
+// Resolution: 2^-40 of a term whose weight is the whole bound. Range: |x| <= 2^20 per element; the bound on
+// the weights then makes overflow impossible. Memory: 8 bytes an element. Not thread-safe.
 class ExactSum {
  public:
   // total_weight_bound > 0 must be the same wherever the same sum is formed (it sets the fixed point).
   ExactSum(int64_t size, double total_weight_bound);
 
   // Adds weight * x. Refuses, leaving the sum as it was: INVALID_ARGUMENT for a wrong size, a weight that is
-  // negative, not finite or over the bound, an element that is NaN, infinite or beyond 2^20 (the message names the
-  // element).
+  // negative, not finite or over the bound, an element that is NaN, infinite or beyond 2^20 (the message
+  // names the element).
   absl::Status Add(std::span<const float> x, double weight);
   // Adds the other's terms. Both must have the same size and bound.
   absl::Status Merge(const ExactSum& other);
@@ -40,8 +40,8 @@ class ExactSum {
 
  private:
   std::vector<int64_t> sum_;
-  double bound_;          // power of two, >= total_weight_bound
-  int64_t weights_ = 0;   // sum of w / bound_ in units of 2^-60
+  double bound_;         // power of two, >= total_weight_bound
+  int64_t weights_ = 0;  // sum of w / bound_ in units of 2^-60
   int64_t terms_ = 0;
 };
 

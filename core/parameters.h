@@ -15,8 +15,9 @@ struct Layout {
   struct Entry {
     std::string name;
     std::vector<int64_t> shape;
-    int64_t offset = 0;     // in elements
-    bool trainable = true;  // false: a buffer (batch-norm statistics); averaged like a parameter, never stepped
+    int64_t offset = 0;  // in elements
+    bool trainable =
+        true;  // false: a buffer (batch-norm statistics); averaged like a parameter, never stepped
 
     int64_t size() const;  // number of elements
   };

@@ -1,6 +1,7 @@
-// Randomness by key. Every random draw in Muster comes from a generator made for one purpose, one round and one
-// client, never from a generator that is shared: results do not depend on scheduling, on the number of workers or
-// on what else is random. The distributions are our own, so that bits do not depend on the standard library.
+// Randomness by key. Every random draw in Muster comes from a generator made for one purpose, one round and
+// one client, never from a generator that is shared: results do not depend on scheduling, on the number of
+// workers or on what else is random. The distributions are our own, so that bits do not depend on the
+// standard library.
 #ifndef MUSTER_CORE_RANDOM_H_
 #define MUSTER_CORE_RANDOM_H_
 
@@ -54,8 +55,8 @@ class Random {
   double Normal();
   // Gamma(shape, 1), shape > 0 (Marsaglia and Tsang; boosted for shape < 1).
   double Gamma(double shape);
-  // A point of the symmetric Dirichlet(alpha) on the simplex of `n` parts, computed in log space so that a small
-  // alpha gives a valid point (a one-hot one in the limit), never NaN.
+  // A point of the symmetric Dirichlet(alpha) on the simplex of `n` parts, computed in log space so that a
+  // small alpha gives a valid point (a one-hot one in the limit), never NaN.
   std::vector<double> Dirichlet(double alpha, int n);
 
   template <typename T>

@@ -1,16 +1,18 @@
 // Plug-ins by name. A plug-in is one .cc file: a class, its options struct, and one registration:
 //
 //   struct FixedOptions { int64_t clients = 10; };
-//   class Fixed final : public ParticipationPolicy { public: Fixed(const FixedOptions&, const Context&); ... };
-//   MUSTER_REGISTER(ParticipationPolicy,
-//                   Plugin<FixedOptions>("fixed", "The same number of clients in every round", "McMahan 2017")
+//   class Fixed final : public ParticipationPolicy { public: Fixed(const FixedOptions&, const Context&); ...
+//   }; MUSTER_REGISTER(ParticipationPolicy,
+//                   Plugin<FixedOptions>("fixed", "The same number of clients in every round", "McMahan
+//                   2017")
 //                       .Option("clients", &FixedOptions::clients, "cohort size", AtLeast(1))
 //                       .Make<Fixed>());
 //
 // An interface that has plug-ins declares
 //   static constexpr char kKind[] = "participation policy";   // for messages
 //   static constexpr char kList[] = "participation";          // its section in `muster list`
-//   struct Context { ... };                                   // what every factory is given beside the options
+//   struct Context { ... };                                   // what every factory is given beside the
+//   options
 #ifndef MUSTER_CORE_REGISTRY_H_
 #define MUSTER_CORE_REGISTRY_H_
 
@@ -45,8 +47,8 @@ struct PluginInfo {
   std::vector<OptionInfo> options;
 };
 
-// The part of a registry that does not depend on the interface: checks a PluginConfig and completes its options.
-// Errors read "name: unknown 'sdg', did you mean 'sgd'?" or "OPTION: ...".
+// The part of a registry that does not depend on the interface: checks a PluginConfig and completes its
+// options. Errors read "name: unknown 'sdg', did you mean 'sgd'?" or "OPTION: ...".
 class RegistryBase {
  public:
   virtual ~RegistryBase() = default;
@@ -65,8 +67,8 @@ template <typename Interface>
 class Registry final : public RegistryBase {
  public:
   using Context = typename Interface::Context;
-  using Factory =
-      std::function<absl::StatusOr<std::unique_ptr<Interface>>(const OptionMap& options, const Context& context)>;
+  using Factory = std::function<absl::StatusOr<std::unique_ptr<Interface>>(const OptionMap& options,
+                                                                           const Context& context)>;
 
   static Registry& Get() {
     static Registry* const registry = new Registry;  // never destroyed: plug-ins may outlive main
@@ -94,7 +96,8 @@ class Registry final : public RegistryBase {
     return found == entries_.end() ? nullptr : &found->second.info;
   }
   // Errors as RegistryBase::Check, or the factory's own.
-  absl::StatusOr<std::unique_ptr<Interface>> Create(const PluginConfig& config, const Context& context) const {
+  absl::StatusOr<std::unique_ptr<Interface>> Create(const PluginConfig& config,
+                                                    const Context& context) const {
     MUSTER_ASSIGN_OR_RETURN(const PluginConfig checked, Check(config));
     return entries_.at(checked.name).factory(checked.options, context);
   }
@@ -117,12 +120,12 @@ class Plugin {
       : info_{std::move(name), std::move(summary), std::move(source), {}} {}
 
   template <typename T>
-  Plugin&& Option(std::string name, T S::* field, std::string doc, Allowed allowed = {}) && {
+  Plugin&& Option(std::string name, T S::*field, std::string doc, Allowed allowed = {}) && {
     table_.Add(std::move(name), field, std::move(doc), std::move(allowed), /*required=*/false);
     return std::move(*this);
   }
   template <typename T>
-  Plugin&& Required(std::string name, T S::* field, std::string doc, Allowed allowed = {}) && {
+  Plugin&& Required(std::string name, T S::*field, std::string doc, Allowed allowed = {}) && {
     table_.Add(std::move(name), field, std::move(doc), std::move(allowed), /*required=*/true);
     return std::move(*this);
   }
@@ -167,11 +170,11 @@ class Plugin {
 #define MUSTER_REGISTER_CONCAT_INNER_(a, b) a##b
 #define MUSTER_REGISTER_CONCAT_(a, b) MUSTER_REGISTER_CONCAT_INNER_(a, b)
 // MUSTER_REGISTER(Interface, Plugin<...>(...)....Make<Class>()); at namespace scope of a .cc file.
-#define MUSTER_REGISTER(InterfaceType, ...)                                                               \
-  [[maybe_unused]] static const bool MUSTER_REGISTER_CONCAT_(muster_registered_, __COUNTER__) = [] {     \
-    auto plugin = __VA_ARGS__;                                                                            \
-    return ::muster::Registry<InterfaceType>::Get().Register(std::move(plugin.first),                     \
-                                                             std::move(plugin.second));                   \
+#define MUSTER_REGISTER(InterfaceType, ...)                                                          \
+  [[maybe_unused]] static const bool MUSTER_REGISTER_CONCAT_(muster_registered_, __COUNTER__) = [] { \
+    auto plugin = __VA_ARGS__;                                                                       \
+    return ::muster::Registry<InterfaceType>::Get().Register(std::move(plugin.first),                \
+                                                             std::move(plugin.second));              \
   }()
 
 #endif  // MUSTER_CORE_REGISTRY_H_

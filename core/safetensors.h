@@ -14,11 +14,13 @@
 
 namespace muster {
 
-// The bytes of a safetensors file that holds `values` cut up as `layout` says. `metadata` goes to __metadata__.
+// The bytes of a safetensors file that holds `values` cut up as `layout` says. `metadata` goes to
+// __metadata__.
 std::string ToSafetensors(const Layout& layout, std::span<const float> values,
                           const std::map<std::string, std::string>& metadata = {});
 
-// What comes before the data in such a file: for writers that append the tensors' values themselves, in layout order.
+// What comes before the data in such a file: for writers that append the tensors' values themselves, in
+// layout order.
 std::string SafetensorsHeader(const Layout& layout, const std::map<std::string, std::string>& metadata = {});
 
 struct NamedTensors {
@@ -30,12 +32,13 @@ struct NamedTensors {
   std::map<std::string, std::string> metadata;
 };
 
-// Reads F32 tensors. Never trusts the header: INVALID_ARGUMENT "NAME: ..." for a header that is cut off, is not
-// JSON, names another dtype, or whose offsets overlap, leave the file or do not fit the shape. `name` is for errors.
+// Reads F32 tensors. Never trusts the header: INVALID_ARGUMENT "NAME: ..." for a header that is cut off, is
+// not JSON, names another dtype, or whose offsets overlap, leave the file or do not fit the shape. `name` is
+// for errors.
 absl::StatusOr<NamedTensors> ParseSafetensors(std::string_view bytes, std::string_view name);
 
-// Reads the file at `path` into a flat vector of `layout`. Every entry must be there with its shape and nothing
-// else may be; the message names the first that differs.
+// Reads the file at `path` into a flat vector of `layout`. Every entry must be there with its shape and
+// nothing else may be; the message names the first that differs.
 absl::StatusOr<std::vector<float>> ReadModel(const std::string& path, const Layout& layout);
 
 }  // namespace muster

@@ -1,8 +1,8 @@
 // Errors cross module borders as absl::Status. Codes follow one convention:
 //   INVALID_ARGUMENT, NOT_FOUND   the user's input is wrong (exit code 2); the message is one line that says
 //                                 what, where and how to mend it
-//   UNAVAILABLE                   the federation could not go on: quorum lost, all clients failed (exit code 3)
-//   anything else                 exit code 1
+//   UNAVAILABLE                   the federation could not go on: quorum lost, all clients failed (exit code
+//   3) anything else                 exit code 1
 #ifndef MUSTER_CORE_STATUS_H_
 #define MUSTER_CORE_STATUS_H_
 
@@ -33,10 +33,10 @@ int ExitCode(const absl::Status& status);
 
 #define MUSTER_CONCAT_INNER_(a, b) a##b
 #define MUSTER_CONCAT_(a, b) MUSTER_CONCAT_INNER_(a, b)
-#define MUSTER_RETURN_IF_ERROR(expression)             \
-  do {                                                 \
-    const absl::Status muster_status_ = (expression);  \
-    if (!muster_status_.ok()) return muster_status_;   \
+#define MUSTER_RETURN_IF_ERROR(expression)            \
+  do {                                                \
+    const absl::Status muster_status_ = (expression); \
+    if (!muster_status_.ok()) return muster_status_;  \
   } while (false)
 #define MUSTER_ASSIGN_OR_RETURN(declaration, expression) \
   MUSTER_ASSIGN_OR_RETURN_IMPL_(MUSTER_CONCAT_(muster_status_or_, __LINE__), declaration, expression)

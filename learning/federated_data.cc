@@ -53,16 +53,17 @@ std::vector<uint32_t> Complement(int64_t size, std::span<const uint32_t> taken) 
 absl::StatusOr<std::vector<uint32_t>> HoldOut(std::span<const uint32_t> pool, int64_t samples, const char* of,
                                               uint64_t seed) {
   if (samples > static_cast<int64_t>(pool.size())) {
-    return InvalidInput(absl::StrCat("data.trust.samples: ", samples, " are asked for, only ", pool.size(), " ", of,
-                                     " samples are there"));
+    return InvalidInput(absl::StrCat("data.trust.samples: ", samples, " are asked for, only ", pool.size(),
+                                     " ", of, " samples are there"));
   }
   return Draw(pool, samples, {.seed = seed, .purpose = Purpose::kTrustSet});
 }
 
-// Splits `share` of one client's samples off, class by class so that both parts have the same mix. The fraction
-// carries over between classes: the total is right within one sample.
-void SplitValidation(const Dataset& data, std::span<const uint32_t> samples, double share, const RandomKey& key,
-                     std::vector<uint32_t>& training, std::vector<uint32_t>& validation) {
+// Splits `share` of one client's samples off, class by class so that both parts have the same mix. The
+// fraction carries over between classes: the total is right within one sample.
+void SplitValidation(const Dataset& data, std::span<const uint32_t> samples, double share,
+                     const RandomKey& key, std::vector<uint32_t>& training,
+                     std::vector<uint32_t>& validation) {
   std::vector<uint32_t> order(samples.begin(), samples.end());
   Random(key).Shuffle(std::span(order));
   if (!data.labels.empty()) {
@@ -139,7 +140,8 @@ absl::StatusOr<FederatedData> BuildFederatedData(const v1::Data& config, const s
                             Registry<Partitioner>::Get().Create(ToPluginConfig(config.partition()), {}));
     absl::StatusOr<Partition> split =
         partitioner->Split(WithoutInputs(data.train, all), config.clients(), seed);
-    if (!split.ok()) return Annotate(split.status(), absl::StrCat("data.partition (", config.partition().name(), ")"));
+    if (!split.ok())
+      return Annotate(split.status(), absl::StrCat("data.partition (", config.partition().name(), ")"));
     if (holdout) {
       std::vector<uint32_t> list;
       for (int64_t c = 0; c < split->clients(); ++c) {
@@ -158,9 +160,10 @@ absl::StatusOr<FederatedData> BuildFederatedData(const v1::Data& config, const s
     training.clear();
     validation.clear();
     if (share > 0) {
-      SplitValidation(data.train, data.dealt.samples(c), share,
-                      {.seed = seed, .purpose = Purpose::kValidationSplit, .client = static_cast<uint64_t>(c)},
-                      training, validation);
+      SplitValidation(
+          data.train, data.dealt.samples(c), share,
+          {.seed = seed, .purpose = Purpose::kValidationSplit, .client = static_cast<uint64_t>(c)}, training,
+          validation);
     } else {
       training.assign(data.dealt.samples(c).begin(), data.dealt.samples(c).end());
     }

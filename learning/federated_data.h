@@ -15,20 +15,22 @@ namespace muster {
 
 // Clients are numbered 0 .. clients()-1.
 struct FederatedData {
-  Dataset train;                 // every client's, and the trust set's, samples
+  Dataset train;  // every client's, and the trust set's, samples
   Dataset test;
-  Partition training;            // a client's training samples, indices into `train`
-  Partition validation;          // its validation samples; no clients at all if none were split off
-  std::vector<uint32_t> trust;   // the server's trust set, ascending indices into `train`; empty if there is none
-  Partition dealt;               // as the partitioner (or the pin) gave it: before small clients were dropped and
-                                 // validation parts split off; what partition.json records
-  int64_t dropped_clients = 0;   // clients with too few samples
+  Partition training;    // a client's training samples, indices into `train`
+  Partition validation;  // its validation samples; no clients at all if none were split off
+  std::vector<uint32_t>
+      trust;        // the server's trust set, ascending indices into `train`; empty if there is none
+  Partition dealt;  // as the partitioner (or the pin) gave it: before small clients were dropped and
+                    // validation parts split off; what partition.json records
+  int64_t dropped_clients = 0;  // clients with too few samples
 
   int64_t clients() const { return training.clients(); }
 };
 
-// Loads, limits, pools, standardises, sets the trust set aside, partitions and splits, in this order, as `config` says.
-// `pinned_partition` is a file as PartitionToJson writes it, or "". Errors name the configuration's field
+// Loads, limits, pools, standardises, sets the trust set aside, partitions and splits, in this order, as
+// `config` says. `pinned_partition` is a file as PartitionToJson writes it, or "". Errors name the
+// configuration's field
 // ("data.partition: ...") or the file at fault.
 absl::StatusOr<FederatedData> BuildFederatedData(const v1::Data& config, const std::string& pinned_partition,
                                                  uint64_t seed);

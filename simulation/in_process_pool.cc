@@ -6,7 +6,8 @@
 namespace muster {
 namespace {
 
-ClientFailure Failure(ClientId client, const char* stage, const absl::Status& status, int64_t download_bytes) {
+ClientFailure Failure(ClientId client, const char* stage, const absl::Status& status,
+                      int64_t download_bytes) {
   return {client, stage, absl::StatusCodeToString(status.code()), Message(status), download_bytes};
 }
 
@@ -22,7 +23,8 @@ InProcessPool::InProcessPool(const FederatedData& data, WorkerThreads& workers,
 }
 
 absl::Status InProcessPool::Run(const Task& task, std::span<const ClientId> cohort,
-                                absl::FunctionRef<void(Outcome)> sink, const std::function<bool()>& cancelled) {
+                                absl::FunctionRef<void(Outcome)> sink,
+                                const std::function<bool()>& cancelled) {
   Mutex sink_mutex;  // sinks are called one at a time
   std::atomic<bool> stopped{false};
   workers_.ForEach(static_cast<int64_t>(cohort.size()), [&](LocalTrainer& trainer, int64_t i) {
@@ -52,8 +54,11 @@ Outcome InProcessPool::TrainClient(LocalTrainer& trainer, const Task& task, Clie
                       static_cast<uint64_t>(client)};
   absl::StatusOr<Payload> payload = compressor_->Compress(delta, layout, key);
   if (!payload.ok()) return Failure(client, "compress", payload.status(), download_bytes);
-  return Update{client, trained->num_samples, *std::move(payload),
-                {trained->train_loss, trained->steps, trained->seconds}, download_bytes};
+  return Update{client,
+                trained->num_samples,
+                *std::move(payload),
+                {trained->train_loss, trained->steps, trained->seconds},
+                download_bytes};
 }
 
 }  // namespace muster

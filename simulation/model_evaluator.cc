@@ -46,7 +46,8 @@ absl::StatusOr<EvaluationSums> ModelEvaluator::Evaluate(ConstParameters model, c
   std::vector<absl::StatusOr<EvaluationSums>> parts(chunks, EvaluationSums());
   workers_.ForEach(static_cast<int64_t>(chunks), [&](LocalTrainer& trainer, int64_t i) {
     const size_t begin = static_cast<size_t>(i) * kChunk;
-    parts[i] = trainer.Evaluate(model, data, samples.subspan(begin, std::min(kChunk, samples.size() - begin)));
+    parts[i] =
+        trainer.Evaluate(model, data, samples.subspan(begin, std::min(kChunk, samples.size() - begin)));
   });
   EvaluationSums sums;
   for (const auto& part : parts) {

@@ -11,7 +11,8 @@
 
 namespace muster {
 
-// Samples are cut into chunks of a fixed size whose sums are added in order: the same bits on any number of threads.
+// Samples are cut into chunks of a fixed size whose sums are added in order: the same bits on any number of
+// threads.
 class ModelEvaluator final : public Evaluator {
  public:
   // `data` and `workers` outlive the evaluator.

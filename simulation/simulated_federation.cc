@@ -13,7 +13,8 @@ namespace {
 
 // Makes the plug-in a field names; errors get the field's path in front.
 template <typename Interface>
-absl::StatusOr<std::unique_ptr<Interface>> Make(const v1::Plugin& plugin, const typename Interface::Context& context,
+absl::StatusOr<std::unique_ptr<Interface>> Make(const v1::Plugin& plugin,
+                                                const typename Interface::Context& context,
                                                 const char* field) {
   auto made = Registry<Interface>::Get().Create(ToPluginConfig(plugin), context);
   if (!made.ok()) return Annotate(made.status(), absl::StrCat(field, " (", plugin.name(), ")"));
@@ -35,7 +36,8 @@ absl::StatusOr<std::unique_ptr<SimulatedFederation>> SimulatedFederation::Create
 absl::Status SimulatedFederation::MakeWorkers(const v1::Experiment& config, int workers) {
   const v1::Training& training = config.training();
   MUSTER_ASSIGN_OR_RETURN(const LossKind loss, ResolveLoss(training.loss(), data_.train));
-  const TrainerOptions options{training.batch_size(), training.shuffle(), loss, ToPluginConfig(training.optimizer())};
+  const TrainerOptions options{training.batch_size(), training.shuffle(), loss,
+                               ToPluginConfig(training.optimizer())};
   const Model::Context model_context{data_.train.sample_shape, ModelOutputs(loss, data_.train), ""};
   const PluginConfig model_config = ToPluginConfig(config.model());
   const uint64_t seed = config.seed();
@@ -49,7 +51,8 @@ absl::Status SimulatedFederation::MakeWorkers(const v1::Experiment& config, int 
   }
   absl::StatusOr<std::unique_ptr<WorkerThreads>> started =
       WorkerThreads::Start(workers, [&]() -> absl::StatusOr<std::unique_ptr<LocalTrainer>> {
-        MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<FlatModel> replica, MakeModel(model_config, model_context, seed));
+        MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<FlatModel> replica,
+                                MakeModel(model_config, model_context, seed));
         return LocalTrainer::Create(std::move(replica), data_.train, options);
       });
   if (!started.ok()) return Annotate(started.status(), "training");
@@ -63,14 +66,15 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
                           Make<Compressor>(config.training().compressor(), {}, "training.compressor"));
   pool_ = std::make_unique<InProcessPool>(data_, *workers_, std::move(compressor));
   evaluator_ = std::make_unique<ModelEvaluator>(data_, *workers_);
-  MUSTER_ASSIGN_OR_RETURN(policy_, Make<ParticipationPolicy>(rules.participation(),
-                                                             {data_.clients(), rules.rounds(), !data_.trust.empty()},
-                                                             "federation.participation"));
+  MUSTER_ASSIGN_OR_RETURN(policy_,
+                          Make<ParticipationPolicy>(rules.participation(),
+                                                    {data_.clients(), rules.rounds(), !data_.trust.empty()},
+                                                    "federation.participation"));
   MUSTER_ASSIGN_OR_RETURN(selector_, Make<Selector>(rules.selector(), {}, "federation.selector"));
   MUSTER_ASSIGN_OR_RETURN(server_optimizer_, Make<ServerOptimizer>(rules.server_optimizer(), {layout().size},
                                                                    "federation.server_optimizer"));
-  MUSTER_ASSIGN_OR_RETURN(schedule_,
-                          Make<Schedule>(config.training().schedule(), {rules.rounds()}, "training.schedule"));
+  MUSTER_ASSIGN_OR_RETURN(
+      schedule_, Make<Schedule>(config.training().schedule(), {rules.rounds()}, "training.schedule"));
 
   engine_options_.name = config.name();
   engine_options_.seed = config.seed();
@@ -91,7 +95,8 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<float>> SimulatedFederation::Run(Journal* journal, std::vector<RoundListener*> listeners) {
+absl::StatusOr<std::vector<float>> SimulatedFederation::Run(Journal* journal,
+                                                            std::vector<RoundListener*> listeners) {
   EngineParts parts;
   parts.layout = &layout();
   parts.pool = pool_.get();

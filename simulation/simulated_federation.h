@@ -19,12 +19,13 @@ namespace muster {
 
 class SimulatedFederation {
  public:
-  // Loads the data, makes the model and every plug-in: all that can be wrong with a configuration is found here, before
-  // anything is written. `workers` >= 1 threads; their number never shows in a result.
-  static absl::StatusOr<std::unique_ptr<SimulatedFederation>> Create(const v1::Experiment& config, int workers);
+  // Loads the data, makes the model and every plug-in: all that can be wrong with a configuration is found
+  // here, before anything is written. `workers` >= 1 threads; their number never shows in a result.
+  static absl::StatusOr<std::unique_ptr<SimulatedFederation>> Create(const v1::Experiment& config,
+                                                                     int workers);
 
-  // Runs to the end, or on from the journal's last committed round (see RoundEngine::Run). Call once. `journal` may be
-  // nullptr.
+  // Runs to the end, or on from the journal's last committed round (see RoundEngine::Run). Call once.
+  // `journal` may be nullptr.
   absl::StatusOr<std::vector<float>> Run(Journal* journal, std::vector<RoundListener*> listeners);
   // Ends the run after the round in flight. Safe from signal handlers once Create has returned.
   void RequestStop();

@@ -20,9 +20,10 @@ void WarnAboutSlowBlas() {
                  "muster: warning: no OpenBLAS behind LibTorch, training may be 12 times slower; install "
                  "libopenblas-openmp-dev\n");
   } else if (get_parallel() == 1) {
-    std::fprintf(stderr,
-                 "muster: warning: OpenBLAS's pthread flavour ignores thread limits, workers will slow each other "
-                 "down; install libopenblas-openmp-dev or set OPENBLAS_NUM_THREADS=1\n");
+    std::fprintf(
+        stderr,
+        "muster: warning: OpenBLAS's pthread flavour ignores thread limits, workers will slow each other "
+        "down; install libopenblas-openmp-dev or set OPENBLAS_NUM_THREADS=1\n");
   }
 }
 

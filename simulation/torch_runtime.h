@@ -9,8 +9,8 @@ namespace muster {
 // "1.13.0", as the library was compiled.
 std::string TorchVersion();
 
-// One line on standard error if matrix products will crawl: the reference BLAS is 12 times slower than OpenBLAS, and
-// OpenBLAS's pthread flavour ignores LibTorch's thread limit, so that workers fight for cores.
+// One line on standard error if matrix products will crawl: the reference BLAS is 12 times slower than
+// OpenBLAS, and OpenBLAS's pthread flavour ignores LibTorch's thread limit, so that workers fight for cores.
 void WarnAboutSlowBlas();
 
 }  // namespace muster

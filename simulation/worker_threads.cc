@@ -4,12 +4,13 @@
 
 namespace muster {
 
-absl::StatusOr<std::unique_ptr<WorkerThreads>> WorkerThreads::Start(int count, const TrainerFactory& make_trainer) {
+absl::StatusOr<std::unique_ptr<WorkerThreads>> WorkerThreads::Start(int count,
+                                                                    const TrainerFactory& make_trainer) {
   auto workers = std::unique_ptr<WorkerThreads>(new WorkerThreads);
   workers->trainers_.resize(static_cast<size_t>(count));
   std::vector<absl::Status> made(static_cast<size_t>(count));
-  // Each thread makes its own trainer: memory is touched first by the thread that uses it, and settings that LibTorch
-  // keeps per thread (denormals, number of threads) are made where they count.
+  // Each thread makes its own trainer: memory is touched first by the thread that uses it, and settings that
+  // LibTorch keeps per thread (denormals, number of threads) are made where they count.
   int ready = 0;
   for (int i = 0; i < count; ++i) {
     workers->threads_.emplace_back([&workers = *workers, &made, &ready, &make_trainer, i] {

@@ -1,5 +1,5 @@
-// Threads that hold one resident model each. Work is dealt to them item by item; which thread does an item never
-// shows in its result.
+// Threads that hold one resident model each. Work is dealt to them item by item; which thread does an item
+// never shows in its result.
 #ifndef MUSTER_SIMULATION_WORKER_THREADS_H_
 #define MUSTER_SIMULATION_WORKER_THREADS_H_
 
@@ -20,15 +20,16 @@ class WorkerThreads {
   using TrainerFactory = std::function<absl::StatusOr<std::unique_ptr<LocalTrainer>>()>;
   using Item = std::function<void(LocalTrainer& trainer, int64_t item)>;
 
-  // Starts `count` threads and makes a trainer in each, by the thread itself. Fails with the first factory's error.
+  // Starts `count` threads and makes a trainer in each, by the thread itself. Fails with the first factory's
+  // error.
   static absl::StatusOr<std::unique_ptr<WorkerThreads>> Start(int count, const TrainerFactory& make_trainer);
   // Finishes the items in flight, then joins.
   ~WorkerThreads();
   WorkerThreads(const WorkerThreads&) = delete;
   WorkerThreads& operator=(const WorkerThreads&) = delete;
 
-  // Calls work(trainer, i) once for every i of 0 .. items-1, in that order of start, on all threads; returns when all
-  // are done. One call at a time.
+  // Calls work(trainer, i) once for every i of 0 .. items-1, in that order of start, on all threads; returns
+  // when all are done. One call at a time.
   void ForEach(int64_t items, const Item& work);
 
   int count() const { return static_cast<int>(threads_.size()); }

@@ -1,5 +1,6 @@
 // Worked example, a model: everything squeezed through a few numbers. In the tree it would be
-// learning/models/bottleneck.cc, its test tests/learning/bottleneck_test.cc (the shared tests cover it already).
+// learning/models/bottleneck.cc, its test tests/learning/bottleneck_test.cc (the shared tests cover it
+// already).
 #include "learning/model.h"
 #include "learning/models/module_model.h"
 
@@ -16,7 +17,9 @@ class Bottleneck final : public ModuleModel {
       : squeeze_(register_module("squeeze", torch::nn::Linear(SampleSize(context), options.width))),
         expand_(register_module("expand", torch::nn::Linear(options.width, context.outputs))) {}
 
-  at::Tensor Forward(const at::Tensor& x) override { return expand_->forward(at::tanh(squeeze_->forward(x.flatten(1)))); }
+  at::Tensor Forward(const at::Tensor& x) override {
+    return expand_->forward(at::tanh(squeeze_->forward(x.flatten(1))));
+  }
 
  private:
   torch::nn::Linear squeeze_, expand_;

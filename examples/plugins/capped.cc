@@ -1,5 +1,6 @@
-// Worked example, an aggregator: the mean of everything, but an update weighs no more than `cap` samples. In the tree it
-// would be server/aggregation/capped.cc, its test tests/server/capped_test.cc (the shared tests cover it already).
+// Worked example, an aggregator: the mean of everything, but an update weighs no more than `cap` samples. In
+// the tree it would be server/aggregation/capped.cc, its test tests/server/capped_test.cc (the shared tests
+// cover it already).
 #include <algorithm>
 
 #include "compression/compressor.h"
@@ -18,7 +19,8 @@ class Capped final : public Aggregator {
       : options_(options),
         layout_(*context.layout),
         cohort_(context.cohort.begin(), context.cohort.end()),
-        sum_(layout_.size, static_cast<double>(options.cap) * std::max<double>(1, static_cast<double>(cohort_.size()))) {}
+        sum_(layout_.size,
+             static_cast<double>(options.cap) * std::max<double>(1, static_cast<double>(cohort_.size()))) {}
 
   absl::Status Add(const Update& update) override {
     const auto client = std::find_if(cohort_.begin(), cohort_.end(),
@@ -36,7 +38,8 @@ class Capped final : public Aggregator {
   }
 
   absl::StatusOr<Aggregate> Finish() && override {
-    Aggregate aggregate{std::vector<float>(static_cast<size_t>(layout_.size)), sum_.terms(), sum_.total_weight()};
+    Aggregate aggregate{std::vector<float>(static_cast<size_t>(layout_.size)), sum_.terms(),
+                        sum_.total_weight()};
     MUSTER_RETURN_IF_ERROR(sum_.Mean(aggregate.delta));
     return aggregate;
   }
@@ -48,9 +51,10 @@ class Capped final : public Aggregator {
   ExactSum sum_;
 };
 
-MUSTER_REGISTER(Aggregator, Plugin<CappedOptions>("capped", "Weighted mean with a cap on a client's weight")
-                                .Option("cap", &CappedOptions::cap, "samples an update weighs at most", AtLeast(1))
-                                .Make<Capped>());
+MUSTER_REGISTER(Aggregator,
+                Plugin<CappedOptions>("capped", "Weighted mean with a cap on a client's weight")
+                    .Option("cap", &CappedOptions::cap, "samples an update weighs at most", AtLeast(1))
+                    .Make<Capped>());
 
 }  // namespace
 }  // namespace muster

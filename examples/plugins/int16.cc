@@ -1,5 +1,5 @@
-// Worked example, a compressor: 16-bit integers and one scale. In the tree it would be compression/int16.cc, its test
-// tests/compression/int16_test.cc (the shared tests of all compressors cover it already).
+// Worked example, a compressor: 16-bit integers and one scale. In the tree it would be compression/int16.cc,
+// its test tests/compression/int16_test.cc (the shared tests of all compressors cover it already).
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -20,7 +20,8 @@ class Int16 final : public Compressor {
     if (static_cast<int64_t>(x.size()) != layout.size) return InvalidInput("update and model differ in size");
     float largest = 0;
     for (size_t i = 0; i < x.size(); ++i) {
-      if (!std::isfinite(x[i])) return InvalidInput(absl::StrCat("element ", i, " of the update is not finite"));
+      if (!std::isfinite(x[i]))
+        return InvalidInput(absl::StrCat("element ", i, " of the update is not finite"));
       largest = std::max(largest, std::fabs(x[i]));
     }
     const float scale = largest / 32767;
@@ -33,7 +34,8 @@ class Int16 final : public Compressor {
     return payload;
   }
 
-  absl::Status Fold(std::string_view data, double weight, const Layout& layout, ExactSum& sum) const override {
+  absl::Status Fold(std::string_view data, double weight, const Layout& layout,
+                    ExactSum& sum) const override {
     std::vector<float> decoded(static_cast<size_t>(layout.size));
     MUSTER_RETURN_IF_ERROR(Decode(data, layout, decoded));
     return sum.Add(decoded, weight);
@@ -42,8 +44,8 @@ class Int16 final : public Compressor {
   absl::Status Decode(std::string_view data, const Layout& layout, std::span<float> out) const override {
     // The sender is not trusted: sizes first, then values.
     if (data.size() != sizeof(float) + out.size() * sizeof(int16_t)) {
-      return InvalidInput(absl::StrCat("int16 payload has ", data.size(), " bytes of data for ", layout.size,
-                                       " elements"));
+      return InvalidInput(
+          absl::StrCat("int16 payload has ", data.size(), " bytes of data for ", layout.size, " elements"));
     }
     float scale = 0;
     std::memcpy(&scale, data.data(), sizeof scale);

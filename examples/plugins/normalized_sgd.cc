@@ -14,7 +14,8 @@ struct NormalizedSgdOptions {
   double learning_rate = 0.01;
 };
 
-// x -= learning_rate * g / |g|, with one norm over all parameters. Nothing happens where the gradient is zero.
+// x -= learning_rate * g / |g|, with one norm over all parameters. Nothing happens where the gradient is
+// zero.
 class NormalizedSgd final : public LocalOptimizer {
  public:
   NormalizedSgd(const NormalizedSgdOptions& options, const Context& context)
@@ -47,7 +48,8 @@ class NormalizedSgd final : public LocalOptimizer {
 
 MUSTER_REGISTER(LocalOptimizer,
                 Plugin<NormalizedSgdOptions>("normalized_sgd", "Steps of fixed length along the gradient")
-                    .Option("learning_rate", &NormalizedSgdOptions::learning_rate, "length of a step", Above(0))
+                    .Option("learning_rate", &NormalizedSgdOptions::learning_rate, "length of a step",
+                            Above(0))
                     .Make<NormalizedSgd>());
 
 }  // namespace

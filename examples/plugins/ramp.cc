@@ -1,5 +1,5 @@
-// Worked example, a participation policy: the cohort grows in a straight line over the run. In the tree it would be
-// server/participation/ramp.cc, its test tests/server/ramp_test.cc.
+// Worked example, a participation policy: the cohort grows in a straight line over the run. In the tree it
+// would be server/participation/ramp.cc, its test tests/server/ramp_test.cc.
 #include <algorithm>
 
 #include "server/participation/policy.h"
@@ -30,10 +30,11 @@ class Ramp final : public ParticipationPolicy {
   const int64_t rounds_;
 };
 
-MUSTER_REGISTER(ParticipationPolicy, Plugin<RampOptions>("ramp", "The cohort grows in a straight line over the run")
-                                         .Option("from", &RampOptions::from, "clients in the first round", AtLeast(1))
-                                         .Option("to", &RampOptions::to, "clients in the last round", AtLeast(1))
-                                         .Make<Ramp>());
+MUSTER_REGISTER(ParticipationPolicy,
+                Plugin<RampOptions>("ramp", "The cohort grows in a straight line over the run")
+                    .Option("from", &RampOptions::from, "clients in the first round", AtLeast(1))
+                    .Option("to", &RampOptions::to, "clients in the last round", AtLeast(1))
+                    .Make<Ramp>());
 
 }  // namespace
 }  // namespace muster

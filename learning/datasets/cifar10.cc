@@ -86,7 +86,7 @@ MUSTER_REGISTER(DatasetLoader,
                                        "CIFAR-10, binary version: 32 x 32 colour images, 10 classes",
                                        "Krizhevsky 2009")
                     .Required("path", &Cifar10Options::path,
-                              "folder of data_batch_*.bin and test_batch*.bin, plain or .gz")
+                              "folder of data_batch_*.bin and test_batch*.bin, plain or .gz", FilePath())
                     .Make<Cifar10>());
 
 }  // namespace

@@ -324,8 +324,9 @@ MUSTER_REGISTER(
     DatasetLoader,
     Plugin<CsvOptions>("csv", "A table in a CSV file, plain or gzip; text columns are one-hot encoded",
                        "RFC 4180")
-        .Required("train", &CsvOptions::train, "training file")
-        .Option("test", &CsvOptions::test, "test file; without one a part of the training file is held out")
+        .Required("train", &CsvOptions::train, "training file", FilePath())
+        .Option("test", &CsvOptions::test, "test file; without one a part of the training file is held out",
+                FilePath())
         .Option("test_fraction", &CsvOptions::test_fraction,
                 "share held out for testing if there is no test file",
                 Allowed{.min = 0, .max = 1, .above_min = true, .below_max = true})

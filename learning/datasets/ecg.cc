@@ -36,11 +36,12 @@ class Ecg final : public DatasetLoader {
   const std::string path_;
 };
 
-MUSTER_REGISTER(DatasetLoader, Plugin<EcgOptions>("ecg", "MIT-BIH heartbeats, 5 AAMI classes; group 'record'",
-                                                  "Moody and Mark 2001; split of de Chazal et al. 2004")
-                                   .Required("path", &EcgOptions::path,
-                                             "folder of ds1-* and ds2-* IDX files (beats, labels, records)")
-                                   .Make<Ecg>());
+MUSTER_REGISTER(DatasetLoader,
+                Plugin<EcgOptions>("ecg", "MIT-BIH heartbeats, 5 AAMI classes; group 'record'",
+                                   "Moody and Mark 2001; split of de Chazal et al. 2004")
+                    .Required("path", &EcgOptions::path,
+                              "folder of ds1-* and ds2-* IDX files (beats, labels, records)", FilePath())
+                    .Make<Ecg>());
 
 }  // namespace
 }  // namespace muster

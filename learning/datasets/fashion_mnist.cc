@@ -37,7 +37,7 @@ class FashionMnist final : public DatasetLoader {
 MUSTER_REGISTER(DatasetLoader,
                 Plugin<FashionMnistOptions>("fashion_mnist", "Fashion-MNIST: 28 x 28 images, 10 classes",
                                             "Xiao et al. 2017, arXiv:1708.07747")
-                    .Option("path", &FashionMnistOptions::path, "folder of the four IDX files")
+                    .Option("path", &FashionMnistOptions::path, "folder of the four IDX files", FilePath())
                     .Make<FashionMnist>());
 
 }  // namespace

@@ -48,14 +48,17 @@ MUSTER_REGISTER(
     DatasetLoader,
     Plugin<IdxOptions>("idx", "Signals or images in IDX files, plain or gzip", "LeCun, MNIST")
         .Required("train_inputs", &IdxOptions::train_inputs,
-                  "file of training samples: [N, L], [N, H, W] or [N, C, H, W]; bytes are scaled to [0, 1]")
-        .Required("train_labels", &IdxOptions::train_labels, "file of training labels: [N] integers")
-        .Required("test_inputs", &IdxOptions::test_inputs, "file of test samples")
-        .Required("test_labels", &IdxOptions::test_labels, "file of test labels")
+                  "file of training samples: [N, L], [N, H, W] or [N, C, H, W]; bytes are scaled to [0, 1]",
+                  FilePath())
+        .Required("train_labels", &IdxOptions::train_labels, "file of training labels: [N] integers",
+                  FilePath())
+        .Required("test_inputs", &IdxOptions::test_inputs, "file of test samples", FilePath())
+        .Required("test_labels", &IdxOptions::test_labels, "file of test labels", FilePath())
         .Option("classes", &IdxOptions::classes, "number of classes; 0: the largest label + 1", AtLeast(0))
         .Option("train_groups", &IdxOptions::train_groups,
-                "file with an id (a writer, a patient) per training sample: IDX, or text with one a line")
-        .Option("test_groups", &IdxOptions::test_groups, "the same for the test samples")
+                "file with an id (a writer, a patient) per training sample: IDX, or text with one a line",
+                FilePath())
+        .Option("test_groups", &IdxOptions::test_groups, "the same for the test samples", FilePath())
         .Option("group_name", &IdxOptions::group_name, "what the natural partition calls these ids")
         .Option("group_column", &IdxOptions::group_column,
                 "column of the ids in a 2-D IDX file; -1: the file is 1-D", AtLeast(-1))

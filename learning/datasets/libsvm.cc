@@ -175,9 +175,9 @@ class Libsvm final : public DatasetLoader {
 MUSTER_REGISTER(DatasetLoader,
                 Plugin<LibsvmOptions>("libsvm", "Sparse rows 'label index:value ...', plain or gzip",
                                       "Chang and Lin 2011")
-                    .Required("train", &LibsvmOptions::train, "training file")
+                    .Required("train", &LibsvmOptions::train, "training file", FilePath())
                     .Option("test", &LibsvmOptions::test,
-                            "test file; without one a part of the training file is held out")
+                            "test file; without one a part of the training file is held out", FilePath())
                     .Option("test_fraction", &LibsvmOptions::test_fraction,
                             "share held out for testing if there is no test file",
                             Allowed{.min = 0, .max = 1, .above_min = true, .below_max = true})

@@ -62,7 +62,7 @@ MUSTER_REGISTER(DatasetLoader,
                 Plugin<MnistOptions>(
                     "mnist", "MNIST digits; groups 'writer' and 'series' where QMNIST labels are present",
                     "LeCun et al. 1998; Yadav and Bottou 2019, arXiv:1905.10498")
-                    .Required("path", &MnistOptions::path, "folder of the four IDX files")
+                    .Required("path", &MnistOptions::path, "folder of the four IDX files", FilePath())
                     .Make<Mnist>());
 
 }  // namespace

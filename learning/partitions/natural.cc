@@ -74,7 +74,7 @@ MUSTER_REGISTER(Partitioner,
                     .Option("group", &NaturalOptions::group,
                             "grouping of the dataset: writer, record, a column; \"\": its only one")
                     .Option("file", &NaturalOptions::file,
-                            "ids instead: text with one integer a sample, or an IDX file")
+                            "ids instead: text with one integer a sample, or an IDX file", FilePath())
                     .Option("column", &NaturalOptions::column,
                             "column of the ids in a 2-D IDX file; -1: the file is 1-D", AtLeast(-1))
                     .Option("sample_clients", &NaturalOptions::sample_clients,

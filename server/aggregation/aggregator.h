@@ -15,28 +15,28 @@ namespace muster {
 
 // The result of one round's aggregation.
 struct Aggregate {
-  std::vector<float> delta;   // [layout.size], what the server optimiser is given
-  int64_t updates = 0;        // how many were folded
+  std::vector<float> delta;  // [layout.size], what the server optimiser is given
+  int64_t updates = 0;       // how many were folded
   double total_weight = 0;
 };
 
-// Made anew for every round. Not thread-safe. Add and MergeWith commute exactly: neither arrival order nor the way
-// updates were spread over partial aggregators changes a bit of the result.
+// Made anew for every round. Not thread-safe. Add and MergeWith commute exactly: neither arrival order nor
+// the way updates were spread over partial aggregators changes a bit of the result.
 class Aggregator {
  public:
   using Interface = Aggregator;
   static constexpr char kKind[] = "aggregator";
   static constexpr char kList[] = "aggregators";
   struct Context {
-    const Layout* layout = nullptr;          // outlives the aggregator
-    std::span<const ClientInfo> cohort;      // of this round, ascending by id; read in the constructor only
+    const Layout* layout = nullptr;      // outlives the aggregator
+    std::span<const ClientInfo> cohort;  // of this round, ascending by id; read in the constructor only
     // A participation policy may ask for it (ISP does, as its authors' code): every update counts the same.
     bool uniform_weights = false;
   };
 
   virtual ~Aggregator() = default;
-  // Folds one update in. INVALID_ARGUMENT, with *this unchanged, for an update that is malformed, not finite or of
-  // another model, or that claims more samples than the client declared.
+  // Folds one update in. INVALID_ARGUMENT, with *this unchanged, for an update that is malformed, not finite
+  // or of another model, or that claims more samples than the client declared.
   virtual absl::Status Add(const Update& update) = 0;
   // Takes over all of `other`, of the same class and round.
   virtual absl::Status MergeWith(Aggregator&& other) = 0;

@@ -14,8 +14,8 @@
 
 namespace muster {
 
-// `delta` points the way the clients went (local - global), so a step ADDS: model += learning_rate * direction(delta).
-// Not thread-safe.
+// `delta` points the way the clients went (local - global), so a step ADDS: model += learning_rate *
+// direction(delta). Not thread-safe.
 class ServerOptimizer {
  public:
   using Interface = ServerOptimizer;

@@ -28,10 +28,10 @@ struct ClientInfo {
 // What the cohort of one round is told to do.
 struct Task {
   int64_t round = 0;
-  uint64_t seed = 0;                                 // the federation's
-  std::shared_ptr<const std::vector<float>> model;   // the global model; immutable
+  uint64_t seed = 0;                                // the federation's
+  std::shared_ptr<const std::vector<float>> model;  // the global model; immutable
   int64_t epochs = 1;
-  int64_t steps = 0;                                 // > 0: exactly so many steps instead of epochs
+  int64_t steps = 0;  // > 0: exactly so many steps instead of epochs
   double learning_rate_factor = 1;
 };
 
@@ -39,13 +39,13 @@ struct Task {
 struct ClientMetrics {
   double train_loss = 0;  // mean batch loss while training
   int64_t steps = 0;
-  double seconds = 0;     // of training, on the client's clock
+  double seconds = 0;  // of training, on the client's clock
 };
 
 struct Update {
   ClientId client = 0;
   int64_t num_samples = 0;
-  Payload payload;        // local - global, encoded
+  Payload payload;  // local - global, encoded
   ClientMetrics metrics;
   int64_t download_bytes = 0;  // what the client received for this round
 };
@@ -53,9 +53,9 @@ struct Update {
 // Why a client has no update in this round.
 struct ClientFailure {
   ClientId client = 0;
-  std::string stage;      // "train", "upload", "verify", ...
-  std::string code;       // absl status code name, e.g. "INVALID_ARGUMENT"
-  std::string message;    // the client's own words
+  std::string stage;    // "train", "upload", "verify", ...
+  std::string code;     // absl status code name, e.g. "INVALID_ARGUMENT"
+  std::string message;  // the client's own words
   int64_t download_bytes = 0;
 };
 
@@ -66,9 +66,9 @@ class ClientPool {
   virtual ~ClientPool() = default;
   // Clients that could take part now, ascending by id. The span is valid until the next call of Run.
   virtual std::span<const ClientInfo> Available() const = 0;
-  // Gives `task` to every client of `cohort`; calls `sink` exactly once per client, from any thread (one at a time),
-  // in any order; returns when all have answered. Failures of single clients are outcomes, not errors. CANCELLED when
-  // `cancelled` (polled between clients) turned true: some clients then have no outcome.
+  // Gives `task` to every client of `cohort`; calls `sink` exactly once per client, from any thread (one at a
+  // time), in any order; returns when all have answered. Failures of single clients are outcomes, not errors.
+  // CANCELLED when `cancelled` (polled between clients) turned true: some clients then have no outcome.
   virtual absl::Status Run(const Task& task, std::span<const ClientId> cohort,
                            absl::FunctionRef<void(Outcome)> sink, const std::function<bool()>& cancelled) = 0;
 };

@@ -24,11 +24,13 @@ absl::StatusOr<std::vector<std::vector<ClientId>>> CohortsFromJson(const std::st
   std::vector<std::vector<ClientId>> cohorts;
   for (const auto& list : file["rounds"]) {
     const std::string where = absl::StrCat(name, ": round ", cohorts.size());
-    if (!list.is_array() || list.empty()) return InvalidInput(absl::StrCat(where, ": must be a list of clients"));
+    if (!list.is_array() || list.empty())
+      return InvalidInput(absl::StrCat(where, ": must be a list of clients"));
     std::vector<ClientId> cohort;
     for (const auto& id : list) {
       if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= clients) {
-        return InvalidInput(absl::StrCat(where, ": ", id.dump(), " is not a client; they are 0 to ", clients - 1));
+        return InvalidInput(
+            absl::StrCat(where, ": ", id.dump(), " is not a client; they are 0 to ", clients - 1));
       }
       cohort.push_back(id.get<int64_t>());
     }

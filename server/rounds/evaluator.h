@@ -13,10 +13,10 @@ namespace muster {
 
 struct Evaluation {
   int64_t samples = 0;
-  double loss = 0;                       // mean
-  double accuracy = 0;                   // share of correct predictions; 0 for regression
-  double macro_f1 = 0;                   // mean F1 over classes that occur; 0 for regression
-  std::vector<double> class_recall;      // per class; NaN for a class that does not occur; empty for regression
+  double loss = 0;                   // mean
+  double accuracy = 0;               // share of correct predictions; 0 for regression
+  double macro_f1 = 0;               // mean F1 over classes that occur; 0 for regression
+  std::vector<double> class_recall;  // per class; NaN for a class that does not occur; empty for regression
 };
 
 struct ClientEvaluation {

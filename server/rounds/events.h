@@ -14,15 +14,15 @@ namespace muster {
 
 struct RunStarted {
   std::string name;
-  int64_t first_round = 0;   // > 0 for a resumed run
-  int64_t rounds = 0;        // of the whole run
+  int64_t first_round = 0;  // > 0 for a resumed run
+  int64_t rounds = 0;       // of the whole run
   int64_t clients = 0;
   int64_t parameters = 0;
-  Totals totals;             // so far
+  Totals totals = {};  // so far
 };
 struct RoundStarted {
   int64_t round = 0;
-  int64_t clients = 0;       // cohort size
+  int64_t clients = 0;  // cohort size
   std::string reason;
 };
 struct ClientFinished {
@@ -36,8 +36,8 @@ struct RoundCommitted {
   ConstParameters model = {};  // after the round; valid during the call
 };
 struct RunFinished {
-  int64_t rounds = 0;        // committed, over the whole run
-  std::string why;           // "rounds", "accuracy", "loss", "upload_bytes", "stopped"
+  int64_t rounds = 0;  // committed, over the whole run
+  std::string why;     // "rounds", "accuracy", "loss", "upload_bytes", "stopped"
 };
 
 using Event = std::variant<RunStarted, RoundStarted, ClientFinished, RoundCommitted, RunFinished>;

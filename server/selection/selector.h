@@ -22,8 +22,8 @@ class Selector {
   struct Context {};
 
   virtual ~Selector() = default;
-  // `count` distinct clients of `candidates` (ascending by id, count <= candidates.size()), in the order drawn. Const:
-  // trying a selection out (ISP's search) cannot move counters. All chance comes from `random`.
+  // `count` distinct clients of `candidates` (ascending by id, count <= candidates.size()), in the order
+  // drawn. Const: trying a selection out (ISP's search) cannot move counters. All chance comes from `random`.
   virtual absl::StatusOr<std::vector<ClientId>> Select(int64_t count, std::span<const ClientInfo> candidates,
                                                        Random& random) const = 0;
   // Told after every committed round who took part (ascending). Stateful selectors override the three.

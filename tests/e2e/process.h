@@ -34,7 +34,8 @@ inline void WriteAll(const std::string& path, const std::string& bytes) {
 class Process {
  public:
   // Starts `arguments` (the muster command first); standard output is a pipe, standard error a file.
-  Process(std::vector<std::string> arguments, const std::string& folder) : error_path_(folder + "/stderr.txt") {
+  Process(std::vector<std::string> arguments, const std::string& folder)
+      : error_path_(folder + "/stderr.txt") {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) abort();
     posix_spawn_file_actions_t actions;

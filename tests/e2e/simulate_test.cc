@@ -1,5 +1,5 @@
-// Whole runs of the muster command: it learns, its bits depend on nothing but the configuration, it survives being
-// killed.
+// Whole runs of the muster command: it learns, its bits depend on nothing but the configuration, it survives
+// being killed.
 #include <gmock/gmock.h>
 
 #include <algorithm>
@@ -53,8 +53,8 @@ TEST_F(SimulateTest, KilledAtAnyRoundAndResumedGivesTheSameBits) {
     const std::string out = "killed" + std::to_string(rounds);
     {
       Process process({Muster(), "simulate", Path("config.yaml"), "--json", "--out", Path(out)}, folder_);
-      // A line of output is a committed round; then the kill comes at some instant of the next one. For 0 it comes as
-      // soon as the run directory is there.
+      // A line of output is a committed round; then the kill comes at some instant of the next one. For 0 it
+      // comes as soon as the run directory is there.
       if (rounds == 0) {
         while (!std::filesystem::exists(Path(out) + "/journal/journal.db")) sched_yield();
       }
@@ -93,10 +93,9 @@ TEST_F(SimulateTest, RecordedPinsReproduceTheRun) {
   EXPECT_TRUE(std::filesystem::exists(Path("first/weights/round-000005.safetensors")));
   EXPECT_EQ(ReadAll(Path("first/weights/round-000011.safetensors")).substr(8),
             ReadAll(Path("first/model.safetensors")).substr(8));
-  const Result pinned =
-      Simulate("pinned", {"--set", "pin.partition=" + Path("first/partition.json"), "--set",
-                          "pin.cohorts=" + Path("first/cohorts.json"), "--set",
-                          "pin.initial_model=" + Path("first/initial_model.safetensors")});
+  const Result pinned = Simulate("pinned", {"--set", "pin.partition=" + Path("first/partition.json"), "--set",
+                                            "pin.cohorts=" + Path("first/cohorts.json"), "--set",
+                                            "pin.initial_model=" + Path("first/initial_model.safetensors")});
   ASSERT_EQ(pinned.code, 0) << pinned.error;
   EXPECT_EQ(ModelHash("pinned"), ModelHash("first"));
 }
@@ -128,7 +127,8 @@ TEST_F(SimulateTest, OtherCommandsWork) {
   EXPECT_THAT(list.output, HasSubstr("momentum"));
   const Result validate = Run({"validate", Path("config.yaml")});
   EXPECT_EQ(validate.code, 0) << validate.error;
-  const Result data = Run({"data", Path("config.yaml"), "--svg", Path("split.svg"), "--partition", Path("p.json")});
+  const Result data =
+      Run({"data", Path("config.yaml"), "--svg", Path("split.svg"), "--partition", Path("p.json")});
   EXPECT_EQ(data.code, 0) << data.error;
   EXPECT_THAT(ReadAll(Path("split.svg")), HasSubstr("<svg"));
   EXPECT_EQ(nlohmann::json::parse(ReadAll(Path("p.json")))["clients"].size(), 24U);

@@ -1,5 +1,5 @@
-// Trains a line with Muster's SGD and sends its weights through a compressor: two libraries of the installed package,
-// found by name, their plug-ins registered.
+// Trains a line with Muster's SGD and sends its weights through a compressor: two libraries of the installed
+// package, found by name, their plug-ins registered.
 #include <torch/torch.h>
 
 #include <cstdio>
