@@ -297,7 +297,7 @@ class Loader {
     absl::StatusOr<OptionValue> checked = CheckOption(info, given);
     if (!checked.ok()) return Annotate(checked.status(), value->where);
     if (rule.file()) {
-      ResolvePaths(*checked);
+      ResolvePaths(value->where, *checked);
       MUSTER_RETURN_IF_ERROR(CheckFile(std::get<std::string>(*checked), value->where, path));
     }
     SetField(message, field, *checked);
@@ -327,7 +327,9 @@ class Loader {
       if (!checked.ok()) return PluginError(checked.status(), value, where, path);
       config = *std::move(checked);
       for (const OptionInfo& info : registry->Find(config.name)->options) {
-        if (info.allowed.file) ResolvePaths(config.options.at(info.name));
+        if (!info.allowed.file) continue;
+        const YamlValue* given = value == nullptr ? nullptr : value->Find(info.name);
+        ResolvePaths(given == nullptr ? where : given->where, config.options.at(info.name));
       }
     }
     auto& plugin = static_cast<v1::Plugin&>(*message.GetReflection()->MutableMessage(&message, &field));
@@ -375,11 +377,13 @@ class Loader {
     return Annotate(InvalidInput(JoinPath(path, message)), where);
   }
 
-  // Makes a path, or each of a list of paths, absolute: the effective configuration runs from anywhere.
-  void ResolvePaths(OptionValue& value) const {
-    const auto resolve = [this](std::string& path) {
+  // Makes a path, or each of a list of paths, absolute: the effective configuration runs from anywhere. What
+  // a file says is seen from its folder, what a command line says from where it was typed.
+  void ResolvePaths(const std::string& where, OptionValue& value) const {
+    const std::filesystem::path folder = where.starts_with("--set") ? "" : folder_;
+    const auto resolve = [&folder](std::string& path) {
       if (path.empty()) return;
-      const std::filesystem::path joined = std::filesystem::path(folder_) / path;
+      const std::filesystem::path joined = folder / path;
       std::error_code error;
       const std::filesystem::path absolute = std::filesystem::absolute(joined, error);
       path = (error ? joined : absolute).lexically_normal().string();

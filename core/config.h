@@ -20,8 +20,9 @@ namespace muster {
 // (overrides: "--set client.epochs=x: ..."): unknown or repeated key (with the nearest valid one), wrong
 // type, value out of range, missing required field, file that does not exist, malformed YAML. `file` is the
 // name used in errors; relative paths in fields marked `file` and in options marked FilePath() become
-// absolute, seen from `folder`. A plug-in section that has no plug-in in this program is taken as it is.
-// `message` holds singular scalars (no float, no enum), messages and v1.Plugin.
+// absolute, seen from `folder` (in overrides: from the working directory). A plug-in section that has no
+// plug-in in this program is taken as it is. `message` holds singular scalars (no float, no enum), messages
+// and v1.Plugin.
 absl::Status LoadConfig(const std::string& yaml, const std::string& file, const std::string& folder,
                         const std::vector<std::string>& overrides, google::protobuf::Message& message);
 

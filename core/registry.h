@@ -1,18 +1,18 @@
 // Plug-ins by name. A plug-in is one .cc file: a class, its options struct, and one registration:
 //
 //   struct FixedOptions { int64_t clients = 10; };
-//   class Fixed final : public ParticipationPolicy { public: Fixed(const FixedOptions&, const Context&); ...
-//   }; MUSTER_REGISTER(ParticipationPolicy,
-//                   Plugin<FixedOptions>("fixed", "The same number of clients in every round", "McMahan
-//                   2017")
+//   class Fixed final : public ParticipationPolicy { ... Fixed(const FixedOptions&, const Context&); ... };
+//   MUSTER_REGISTER(ParticipationPolicy,
+//                   Plugin<FixedOptions>("fixed", "The same number of clients in every round")
 //                       .Option("clients", &FixedOptions::clients, "cohort size", AtLeast(1))
 //                       .Make<Fixed>());
 //
 // An interface that has plug-ins declares
+//   using Interface = ParticipationPolicy;                    // itself, for its plug-ins to name
 //   static constexpr char kKind[] = "participation policy";   // for messages
 //   static constexpr char kList[] = "participation";          // its section in `muster list`
-//   struct Context { ... };                                   // what every factory is given beside the
-//   options
+//   struct Context { ... };                                   // what a factory gets beside the options
+// Thread-safe once main has started: plug-ins register while their libraries are loaded.
 #ifndef MUSTER_CORE_REGISTRY_H_
 #define MUSTER_CORE_REGISTRY_H_
 

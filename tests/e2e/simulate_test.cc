@@ -78,7 +78,9 @@ TEST_F(SimulateTest, AnInterruptEndsAfterACommittedRoundAndResumeGoesOn) {
   process.Signal(SIGINT);
   ASSERT_EQ(process.Wait(), 0) << process.error();
   const nlohmann::json summary = Summary("stopped");
-  if (summary["rounds"] < 12) EXPECT_EQ(summary["finish_reason"], "stopped");
+  if (summary["rounds"] < 12) {
+    EXPECT_EQ(summary["finish_reason"], "stopped");
+  }
   ASSERT_EQ(Run({"resume", Path("stopped"), "--quiet"}).code, 0);
   EXPECT_EQ(ModelHash("stopped"), ModelHash("whole"));
   // A finished run resumes to itself.
