@@ -35,6 +35,8 @@
 namespace muster {
 namespace {
 
+constexpr char kConfigKey[] = "config";  // the journal's copy of the effective configuration
+
 // The first SIGINT or SIGTERM ends the run after the round in flight; a second one ends the process at once,
 // which costs that round at most.
 std::atomic<SimulatedFederation*> running{nullptr};
@@ -204,10 +206,23 @@ absl::Status WriteResults(const v1::Experiment& config, const std::string& dir, 
   return absl::OkStatus();
 }
 
+// What stands in the run directory from the start. Deterministic, so that a run killed in the middle of this
+// writes the same again when it is resumed.
+absl::Status WriteInputs(const v1::Experiment& config, const std::string& dir,
+                         const SimulatedFederation& federation) {
+  MUSTER_RETURN_IF_ERROR(WriteFileAtomic(dir + "/config.yaml", ConfigToYaml(config)));
+  MUSTER_RETURN_IF_ERROR(WriteDataSummary(dir, SummarizeData(config, federation.data())));
+  if (!config.record().pins()) return absl::OkStatus();
+  MUSTER_RETURN_IF_ERROR(WriteFileAtomic(dir + "/partition.json", PartitionToJson(federation.data().dealt)));
+  return WriteFileAtomic(dir + "/initial_model.safetensors",
+                         ToSafetensors(federation.layout(), federation.initial_model()));
+}
+
 // Runs a made federation in its run directory to the end, from wherever its journal is.
 absl::Status RunFederation(const v1::Experiment& config, const std::string& dir, Journal& journal,
                            SimulatedFederation& federation, ProgressMode mode,
                            std::chrono::steady_clock::time_point started) {
+  MUSTER_RETURN_IF_ERROR(WriteInputs(config, dir, federation));
   MUSTER_ASSIGN_OR_RETURN(std::vector<std::string> committed, journal.Records());
   MUSTER_ASSIGN_OR_RETURN(const std::optional<std::string> earlier_text, journal.Get("wall_seconds"));
   double earlier_seconds = 0;
@@ -253,29 +268,26 @@ absl::Status Simulate(const SimulateArguments& arguments) {
   std::error_code error;
   std::filesystem::create_directories(dir, error);
   if (error) return InvalidInput(absl::StrCat("--out ", dir, ": cannot be made: ", error.message()));
-  MUSTER_RETURN_IF_ERROR(WriteFileAtomic(dir + "/config.yaml", ConfigToYaml(config)));
-  MUSTER_RETURN_IF_ERROR(WriteDataSummary(dir, SummarizeData(config, federation.data())));
-  if (config.record().pins()) {
-    MUSTER_RETURN_IF_ERROR(
-        WriteFileAtomic(dir + "/partition.json", PartitionToJson(federation.data().dealt)));
-    MUSTER_RETURN_IF_ERROR(WriteFileAtomic(dir + "/initial_model.safetensors",
-                                           ToSafetensors(federation.layout(), federation.initial_model())));
-  }
   MUSTER_ASSIGN_OR_RETURN(const auto journal, Journal::Create(dir, Durability::kProcess));
+  MUSTER_RETURN_IF_ERROR(journal->Put(kConfigKey, ConfigToYaml(config)));
   return RunFederation(config, dir, *journal, federation, arguments.progress, started);
 }
 
 absl::Status Resume(const ResumeArguments& arguments) {
   const auto started = std::chrono::steady_clock::now();
-  // The journal first: it says best whether this is a run directory and whether another process is at work in
-  // it.
   MUSTER_ASSIGN_OR_RETURN(const auto journal, Journal::Open(arguments.dir, Durability::kProcess));
-  MUSTER_ASSIGN_OR_RETURN(const ExperimentFile experiment,
-                          LoadExperiment(arguments.dir + "/config.yaml", {}));
+  // The journal's copy counts: config.yaml may have been edited since, which would be another run.
+  MUSTER_ASSIGN_OR_RETURN(const std::optional<std::string> yaml, journal->Get(kConfigKey));
+  if (!yaml) {
+    return InvalidInput(absl::StrCat(
+        arguments.dir, ": the run was ended before it began; remove the folder and start it anew"));
+  }
+  v1::Experiment config;
+  MUSTER_RETURN_IF_ERROR(LoadConfig(*yaml, arguments.dir + "/config.yaml", arguments.dir, {}, config));
   WarnAboutSlowBlas();
   MUSTER_ASSIGN_OR_RETURN(const auto federation,
-                          SimulatedFederation::Create(experiment.config, WorkerCount(arguments.workers)));
-  return RunFederation(experiment.config, arguments.dir, *journal, *federation, arguments.progress, started);
+                          SimulatedFederation::Create(config, WorkerCount(arguments.workers)));
+  return RunFederation(config, arguments.dir, *journal, *federation, arguments.progress, started);
 }
 
 absl::Status Validate(const std::string& path, const std::vector<std::string>& overrides, bool print) {

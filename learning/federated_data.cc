@@ -136,12 +136,11 @@ absl::StatusOr<FederatedData> BuildFederatedData(const v1::Data& config, const s
       MUSTER_ASSIGN_OR_RETURN(data.trust, HoldOut(all, config.trust().samples(), "training", seed));
       all = Complement(size, data.trust);
     }
-    MUSTER_ASSIGN_OR_RETURN(const auto partitioner,
-                            Registry<Partitioner>::Get().Create(ToPluginConfig(config.partition()), {}));
+    const auto partitioner = Registry<Partitioner>::Get().Create(ToPluginConfig(config.partition()), {});
+    if (!partitioner.ok()) return Annotate(partitioner.status(), "data.partition");
     absl::StatusOr<Partition> split =
-        partitioner->Split(WithoutInputs(data.train, all), config.clients(), seed);
-    if (!split.ok())
-      return Annotate(split.status(), absl::StrCat("data.partition (", config.partition().name(), ")"));
+        (*partitioner)->Split(WithoutInputs(data.train, all), config.clients(), seed);
+    if (!split.ok()) return split.status();
     if (holdout) {
       std::vector<uint32_t> list;
       for (int64_t c = 0; c < split->clients(); ++c) {

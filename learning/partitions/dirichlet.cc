@@ -40,7 +40,7 @@ class Dirichlet final : public Partitioner {
 
   absl::StatusOr<Partition> Split(const Dataset& data, int64_t clients, uint64_t seed) const override {
     MUSTER_ASSIGN_OR_RETURN(std::vector<std::vector<uint32_t>> classes, SamplesByClass(data));
-    MUSTER_RETURN_IF_ERROR(RequireSamples(data, clients, options_.min_per_client));
+    MUSTER_RETURN_IF_ERROR(RequireSamples(data, clients, std::max<int64_t>(1, options_.min_per_client)));
     const uint64_t max_draws = MaxDraws(clients, classes.size());
     for (uint64_t draw = 0; draw < max_draws; ++draw) {
       std::vector<Random> randoms;

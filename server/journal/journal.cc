@@ -308,9 +308,8 @@ class SqliteJournal final : public Journal {
   std::deque<std::string> states_;  // files of the newest rounds, oldest first
 };
 
-absl::StatusOr<std::unique_ptr<SqliteJournal>> Connect(const std::string& dir, Durability durability,
-                                                       bool create) {
-  const std::string folder = absl::StrCat(dir, "/journal");
+absl::StatusOr<std::unique_ptr<SqliteJournal>> Connect(const std::string& folder, const std::string& dir,
+                                                       Durability durability, bool create) {
   MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, FileLock::Take(absl::StrCat(folder, "/lock"), dir));
   MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
                           Database::Open(absl::StrCat(folder, "/journal.db"), create));
@@ -326,19 +325,24 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Create(const std::string& dir,
   std::error_code error;
   fs::create_directories(dir, error);
   if (error) return InvalidInput(absl::StrCat(dir, ": cannot make this folder: ", error.message()));
-  const bool made = fs::create_directory(folder, error);
-  if (error) return InvalidInput(absl::StrCat(folder, ": cannot make this folder: ", error.message()));
-  if (!made) {
+  if (fs::exists(folder, error)) {
     return InvalidInput(absl::StrCat(dir, ": a run is already here; go on with 'muster resume ", dir,
                                      "' or choose another folder"));
   }
-  MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<SqliteJournal> journal, Connect(dir, durability, /*create=*/true));
-  MUSTER_RETURN_IF_ERROR(journal->MakeSchema());
-  if (durability == Durability::kPower) {
-    MUSTER_RETURN_IF_ERROR(SyncFolder(folder));
-    MUSTER_RETURN_IF_ERROR(SyncFolder(dir));
+  // Made aside and renamed: a journal that is there is whole, whenever its maker is killed.
+  const std::string aside = absl::StrCat(folder, ".new");
+  fs::remove_all(aside, error);
+  fs::create_directory(aside, error);
+  if (error) return InvalidInput(absl::StrCat(aside, ": cannot make this folder: ", error.message()));
+  {
+    MUSTER_ASSIGN_OR_RETURN(const auto unnamed, Connect(aside, dir, durability, /*create=*/true));
+    MUSTER_RETURN_IF_ERROR(unnamed->MakeSchema());
   }
-  return journal;
+  if (durability == Durability::kPower) MUSTER_RETURN_IF_ERROR(SyncFolder(aside));
+  fs::rename(aside, folder, error);
+  if (error) return InvalidInput(absl::StrCat(folder, ": cannot make this folder: ", error.message()));
+  if (durability == Durability::kPower) MUSTER_RETURN_IF_ERROR(SyncFolder(dir));
+  return Open(dir, durability);
 }
 
 absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const std::string& dir, Durability durability) {
@@ -352,7 +356,8 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const std::string& dir, D
                                      ": journal.db is missing; restore it, or remove this folder and start "
                                      "the run anew"));
   }
-  MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<SqliteJournal> journal, Connect(dir, durability, /*create=*/false));
+  MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<SqliteJournal> journal,
+                          Connect(folder, dir, durability, /*create=*/false));
   MUSTER_RETURN_IF_ERROR(journal->Inspect());
   return journal;
 }

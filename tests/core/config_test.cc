@@ -230,7 +230,7 @@ TEST(Config, PathsBecomeAbsolute) {
             "exp.yaml:3: pin.cohorts: " + (folder / "sub").lexically_normal().string() +
                 " is a folder, a file is needed");
   // What the command line says is seen from where it was typed.
-  ASSERT_TRUE(Load("model: linear\n", config, {"model.file=w.pt"}, folder.string()).ok());
+  ASSERT_TRUE(Load("model: mlp\n", config, {"model.file=w.pt"}, folder.string()).ok());
   EXPECT_EQ(ToPluginConfig(config.model()).options.at("file"),
             OptionValue((std::filesystem::current_path() / "w.pt").string()));
   std::filesystem::remove_all(folder);

@@ -22,7 +22,7 @@ TEST_F(SimulateTest, LearnsAndLeavesACompleteRunDirectory) {
   }
   const nlohmann::json summary = Summary("run");
   EXPECT_EQ(summary["rounds"], 12);
-  EXPECT_GT(summary["final"]["accuracy"].get<double>(), 0.9) << summary.dump(2);
+  EXPECT_GT(summary["final"]["accuracy"].get<double>(), 0.75) << summary.dump(2);
   EXPECT_EQ(summary["participants"].size(), 12U);
   const std::string rounds = ReadAll(Path("run/rounds.jsonl"));
   EXPECT_EQ(std::count(rounds.begin(), rounds.end(), '\n'), 12);
@@ -54,9 +54,9 @@ TEST_F(SimulateTest, KilledAtAnyRoundAndResumedGivesTheSameBits) {
     {
       Process process({Muster(), "simulate", Path("config.yaml"), "--json", "--out", Path(out)}, folder_);
       // A line of output is a committed round; then the kill comes at some instant of the next one. For 0 it
-      // comes as soon as the run directory is there.
+      // comes as soon as there is something to resume.
       if (rounds == 0) {
-        while (!std::filesystem::exists(Path(out) + "/journal/journal.db")) sched_yield();
+        while (!std::filesystem::exists(Path(out) + "/config.yaml")) sched_yield();
       }
       for (int i = 0; i < rounds; ++i) ASSERT_THAT(process.ReadLine(), HasSubstr("\"round\""));
       process.Signal(SIGKILL);

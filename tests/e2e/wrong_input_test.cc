@@ -28,9 +28,9 @@ TEST_F(WrongInputTest, Configurations) {
       {"training.loss=crossentropy", "training.loss"},
       {"training.loss=binary", "training.loss"},
       {"data.clients=0", "data.clients: 0 is out of range"},
-      {"data.clients=100000", "data.partition"},
+      {"data.clients=100000", "data.clients"},
       {"data.partition={name: dirichlet, alpha: -1}", "alpha"},
-      {"data.partition={name: natural, group: writer}", "writer"},
+      {"data.partition={name: natural, group: writer}", "natural clients"},
       {"data.train_limit=1.5", "data.train_limit: must be an integer"},
       {"data.pool=3", "data.pool"},
       {"data.trust.samples=100000", "data.trust.samples"},
@@ -69,7 +69,7 @@ TEST_F(WrongInputTest, ConfigurationFiles) {
   EXPECT_EQ(Run({"simulate"}).code, 2);
   EXPECT_EQ(Run({"frobnicate"}).code, 2);
   EXPECT_EQ(Run({"resume", folder_}).code, 2);
-  EXPECT_EQ(Run({"report", folder_}).code, 2);
+  EXPECT_EQ(Run({"report", Path("nowhere")}).code, 2);
   EXPECT_EQ(Run({"list", "optimisers"}).code, 2);
 }
 
