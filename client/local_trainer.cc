@@ -219,6 +219,7 @@ class Trainer final : public LocalTrainer, private Oracle {
         Random({.seed = job.seed, .purpose = Purpose::kBatchOrder, .round = round, .client = client});
     SeedForwardRandom({.seed = job.seed, .purpose = Purpose::kDropout, .round = round, .client = client});
     order_.assign(samples.begin(), samples.end());
+    full_batches_ = job.steps > 0;
     epoch_ = 0;
     next_ = order_.size();
   }
@@ -227,16 +228,28 @@ class Trainer final : public LocalTrainer, private Oracle {
     return epoch_ > epochs || (epoch_ == epochs && next_ == order_.size());
   }
 
+  // By epochs, the last batch of an epoch may be small. By steps, every batch is full: it goes on into the
+  // next epoch (a step on the one or two samples left over would be mostly noise, and a step is what was
+  // asked for).
   void DrawBatch() {
-    if (next_ == order_.size()) {
-      if (options_.shuffle) batch_order_.Shuffle(std::span<uint32_t>(order_));
-      next_ = 0;
-      ++epoch_;
-    }
-    const size_t size = std::min(order_.size() - next_, static_cast<size_t>(options_.batch_size));
+    if (next_ == order_.size()) BeginEpoch();
+    const size_t full = std::min(order_.size(), static_cast<size_t>(options_.batch_size));
+    const size_t size = std::min(order_.size() - next_, full);
     batch_ = std::span<const uint32_t>(order_).subspan(next_, size);
     next_ += size;
+    if (full_batches_ && size < full) {
+      joined_.assign(batch_.begin(), batch_.end());
+      BeginEpoch();
+      next_ = full - size;
+      joined_.insert(joined_.end(), order_.begin(), order_.begin() + static_cast<int64_t>(next_));
+      batch_ = joined_;
+    }
     batcher_.Gather(data_, options_.loss, batch_, options_.batch_size);
+  }
+  void BeginEpoch() {
+    if (options_.shuffle) batch_order_.Shuffle(std::span<uint32_t>(order_));
+    next_ = 0;
+    ++epoch_;
   }
   void Prepare(Batch batch) {
     if (batch == Batch::kNext) DrawBatch();
@@ -295,9 +308,11 @@ class Trainer final : public LocalTrainer, private Oracle {
   std::unique_ptr<LocalOptimizer> optimizer_;
 
   Random batch_order_{RandomKey{}};
-  std::vector<uint32_t> order_;  // the client's samples in this epoch's order
-  size_t next_ = 0;              // the next batch's place in it
-  int64_t epoch_ = 0;            // epochs begun
+  std::vector<uint32_t> order_;   // the client's samples in this epoch's order
+  size_t next_ = 0;               // the next batch's place in it
+  int64_t epoch_ = 0;             // epochs begun
+  bool full_batches_ = false;     // the job counts steps
+  std::vector<uint32_t> joined_;  // a batch over the end of an epoch
   std::span<const uint32_t> batch_;
   Batcher batcher_;
   Batcher evaluation_;

@@ -144,11 +144,29 @@ TEST(LocalTrainerTest, CountsStepsEpochsAndPartialBatches) {
 TEST(LocalTrainerTest, StepsCycleThroughEpochs) {
   const Dataset data = MakeData(20, 3);
   Fixture fixture(data);
-  const auto samples = FirstSamples(20);
+  const auto samples = FirstSamples(16);
   ASSERT_TRUE(fixture.Train({.epochs = 2}, samples).ok());
   const std::vector<float> by_epochs = fixture.delta;
-  ASSERT_TRUE(fixture.Train({.steps = 6}, samples).ok());
+  ASSERT_TRUE(fixture.Train({.steps = 4}, samples).ok());
   EXPECT_EQ(fixture.delta, by_epochs);
+}
+
+TEST(LocalTrainerTest, StepsTakeFullBatchesOverTheEndOfAnEpoch) {
+  const Dataset data = MakeData(20, 3);
+  Training in_order;
+  in_order.options.batch_size = 8;
+  in_order.options.shuffle = false;
+  Fixture fixture(data, in_order);
+  const auto samples = FirstSamples(20);
+  ASSERT_TRUE(fixture.Train({.steps = 5}, samples).ok());
+  const std::vector<float> by_steps = fixture.delta;
+  // The same samples twice in a row, as one epoch of 8 + 8 + 8 + 8 + 8.
+  std::vector<uint32_t> twice(samples.begin(), samples.end());
+  twice.insert(twice.end(), samples.begin(), samples.end());
+  ASSERT_TRUE(fixture.Train({.epochs = 1}, twice).ok());
+  EXPECT_EQ(fixture.delta, by_steps);
+  // A client with less than a batch steps on all it has.
+  EXPECT_EQ(fixture.Train({.steps = 3}, FirstSamples(5))->steps, 3);
 }
 
 TEST(LocalTrainerTest, ShufflingDependsOnTheKeyAlone) {
