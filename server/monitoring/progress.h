@@ -60,8 +60,8 @@ class Progress final : public RoundListener {
   bool in_round_ = false;
   RoundStarted round_;     // the last one started
   int64_t answered_ = 0;   // clients of this round
-  int64_t trainings_ = 0;  // of this session
-  int64_t failures_ = 0;   // of this session
+  int64_t trainings_ = 0;  // of this process
+  int64_t failures_ = 0;   // of this process
   std::optional<double> train_loss_;
   std::optional<Evaluation> test_;
   Totals totals_;

@@ -158,7 +158,7 @@ TEST_F(ProgressTest, ResumedRunCountsOn) {
   EXPECT_THAT(text_.str(), HasSubstr("resumed after round 7"));
   RunRound(progress, Evaluated(7, 2, 0.5), 1);
   EXPECT_THAT(text_.str(), HasSubstr("round 8/9: "));
-  EXPECT_THAT(text_.str(), HasSubstr("1.00/s  ETA 2.0s")) << "speed is this session's";
+  EXPECT_THAT(text_.str(), HasSubstr("1.00/s  ETA 2.0s")) << "speed is this process's";
 }
 
 TEST_F(ProgressTest, QuietSaysNothing) {
