@@ -22,7 +22,8 @@ message(STATUS "LibTorch ${Torch_VERSION} (${TORCH_LIBRARY})")
 # Torch's own targets bring flags that are not ours to pass on; headers are the system's, not warned about.
 add_library(muster_torch INTERFACE)
 target_include_directories(muster_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
-target_link_libraries(muster_torch INTERFACE ${TORCH_LIBRARIES} Threads::Threads)
+# They also end in --as-needed, under which rooms named later, whose plug-ins only register themselves, would be dropped.
+target_link_libraries(muster_torch INTERFACE ${TORCH_LIBRARIES} Threads::Threads -Wl,--no-as-needed)
 
 # torch/torch.h costs half a minute of compile time, once.
 add_library(muster_torch_pch OBJECT "${PROJECT_SOURCE_DIR}/cmake/torch_pch.cc")

@@ -1,7 +1,8 @@
-// The trainer against a bare LibTorch loop on the same batches, one thread, interleaved in one process:
+// A simulated round (the in-process pool with one worker: load, train, encode, fold) against a bare LibTorch
+// loop on the same batches, one thread, interleaved in one process:
 //   training_bench [ROUNDS]
-// prints samples per CPU-second of both and the median of the paired ratios. Fashion-MNIST, or noise if it is
-// absent.
+// prints samples per CPU-second of both and the median of the paired ratios. Clients of 600 samples of
+// Fashion-MNIST, or of noise if it is absent.
 #include <time.h>
 
 #include <algorithm>
@@ -12,13 +13,15 @@
 #include <string>
 #include <vector>
 
-#include "client/local_trainer.h"
 #include "core/random.h"
+#include "server/aggregation/aggregator.h"
+#include "simulation/in_process_pool.h"
 
 namespace muster {
 namespace {
 
 constexpr double kLearningRate = 0.01;
+constexpr int64_t kClientSamples = 600;
 
 Dataset Noise() {
   Dataset data;
@@ -40,11 +43,12 @@ Dataset Load() {
   return Noise();
 }
 
-// CPU time of this thread: steadier than the wall clock where other programs run.
+// CPU time of the process, one of whose threads works at a time: steadier than the wall clock where other
+// programs run.
 double Seconds(auto&& work) {
   const auto now = [] {
     timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
     return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
   };
   const double start = now();
@@ -73,10 +77,11 @@ class Bare {
     for (const auto& [name, tensor] : model_->Parameters()) parameters_.push_back(tensor);
     model_->SetTraining(true);
   }
-  void Train(const std::vector<uint32_t>& samples, int64_t batch_size, uint64_t round) {
+  void Train(std::span<const uint32_t> samples, int64_t batch_size, uint64_t round, uint64_t client) {
     torch::optim::SGD sgd(parameters_, torch::optim::SGDOptions(kLearningRate));
     std::vector<int64_t> order(samples.begin(), samples.end());
-    Random({.seed = 1, .purpose = Purpose::kBatchOrder, .round = round}).Shuffle(std::span<int64_t>(order));
+    Random({.seed = 1, .purpose = Purpose::kBatchOrder, .round = round, .client = client})
+        .Shuffle(std::span<int64_t>(order));
     const at::Tensor indices = at::tensor(at::ArrayRef<int64_t>(order));
     for (int64_t begin = 0; begin < indices.numel(); begin += batch_size) {
       const at::Tensor batch = indices.narrow(0, begin, std::min(batch_size, indices.numel() - begin));
@@ -96,24 +101,47 @@ class Bare {
   double sum_ = 0;
 };
 
-void Compare(const Dataset& data, const std::string& name, int64_t batch_size, int64_t count, int rounds) {
-  const Model::Context context{.input_shape = data.sample_shape, .outputs = 10, .folder = ""};
-  Bare bare(data, Must(Registry<Model>::Get().Create({name, {}}, context)));
-  auto flat = Must(MakeModel({name, {}}, context, 1));
-  const std::vector<float> global(flat->values().begin(), flat->values().end());
-  std::vector<float> delta(global.size());
-  const auto trainer = Must(LocalTrainer::Create(
-      std::move(flat), data,
-      {.batch_size = batch_size, .optimizer = {"sgd", {{"learning_rate", kLearningRate}}}}));
-  std::vector<uint32_t> samples(static_cast<size_t>(count));
-  std::iota(samples.begin(), samples.end(), 0U);
+void Compare(const FederatedData& data, const std::string& name, int64_t batch_size, int64_t clients,
+             int rounds) {
+  const Model::Context context{.input_shape = data.train.sample_shape, .outputs = 10, .folder = ""};
+  Bare bare(data.train, Must(Registry<Model>::Get().Create({name, {}}, context)));
+  const auto model = std::make_shared<std::vector<float>>();
+  const auto workers = Must(WorkerThreads::Start(1, [&]() -> absl::StatusOr<std::unique_ptr<LocalTrainer>> {
+    auto flat = Must(MakeModel({name, {}}, context, 1));
+    model->assign(flat->values().begin(), flat->values().end());
+    return LocalTrainer::Create(
+        std::move(flat), data.train,
+        {.batch_size = batch_size, .optimizer = {"sgd", {{"learning_rate", kLearningRate}}}});
+  }));
+  InProcessPool pool(data, *workers, Must(Registry<Compressor>::Get().Create({"identity", {}}, {})));
+  std::vector<ClientId> cohort(static_cast<size_t>(clients));
+  std::iota(cohort.begin(), cohort.end(), 0);
 
   const auto ours = [&](int round) {
-    return Seconds([&] { Must(trainer->Train({.seed = 1, .round = round}, global, samples, delta)); });
+    return Seconds([&] {
+      auto aggregator = Must(
+          Registry<Aggregator>::Get().Create({"fedavg", {}}, {.layout = &workers->layout(),
+                                                              .cohort = pool.Available().first(cohort.size()),
+                                                              .uniform_weights = false}));
+      const auto fold = [&](Outcome outcome) {
+        const absl::Status added = aggregator->Add(std::get<Update>(outcome));
+        if (!added.ok()) Must(absl::StatusOr<int>(added));
+      };
+      const Task task{.round = round, .seed = 1, .model = model};
+      const absl::Status done = pool.Run(task, cohort, fold, [] { return false; });
+      if (!done.ok()) Must(absl::StatusOr<int>(done));
+      Must(std::move(*aggregator).Finish());
+    });
   };
   const auto theirs = [&](int round) {
-    return Seconds([&] { bare.Train(samples, batch_size, static_cast<uint64_t>(round)); });
+    return Seconds([&] {
+      for (const ClientId client : cohort) {
+        bare.Train(data.training.samples(client), batch_size, static_cast<uint64_t>(round),
+                   static_cast<uint64_t>(client));
+      }
+    });
   };
+  const int64_t count = clients * kClientSamples;
   ours(0), theirs(0);  // warm-up
   std::vector<double> our_rates, their_rates, ratios;
   for (int round = 1; round <= rounds; ++round) {
@@ -134,12 +162,18 @@ void Compare(const Dataset& data, const std::string& name, int64_t batch_size, i
 }  // namespace muster
 
 int main(int argc, char** argv) {
-  const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 15;
+  const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 9;
   at::globalContext().setFlushDenormal(true);
   at::set_num_threads(1);
-  const muster::Dataset data = muster::Load();
-  for (const auto& [name, count] :
-       {std::pair<const char*, int64_t>{"softmax", 4000}, {"mlp", 4000}, {"lenet", 1200}, {"cnn", 240}}) {
-    for (const int64_t batch : {20, 32}) muster::Compare(data, name, batch, count, rounds);
+  muster::FederatedData data;
+  data.train = muster::Load();
+  for (uint32_t client = 0; client < 6; ++client) {
+    std::vector<uint32_t> samples(muster::kClientSamples);
+    std::iota(samples.begin(), samples.end(), client * static_cast<uint32_t>(muster::kClientSamples));
+    data.training.AddClient(samples);
+  }
+  for (const auto& [name, clients] :
+       {std::pair<const char*, int64_t>{"softmax", 6}, {"mlp", 6}, {"lenet", 2}, {"cnn", 1}}) {
+    for (const int64_t batch : {20, 32}) muster::Compare(data, name, batch, clients, rounds);
   }
 }
