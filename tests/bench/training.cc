@@ -1,8 +1,9 @@
 // A simulated round (the in-process pool with one worker: load, train, encode, fold) against a bare LibTorch
 // loop on the same batches, one thread, interleaved in one process:
 //   training_bench [ROUNDS]
-// prints samples per CPU-second of both and the median of the paired ratios. Clients of 600 samples of
-// Fashion-MNIST, or of noise if it is absent.
+// prints samples per CPU-second of both at their fastest, the ratio of those (noise only ever slows a run
+// down), and the median of the paired ratios. Clients of 600 samples of Fashion-MNIST, or of noise if it is
+// absent.
 #include <time.h>
 
 #include <algorithm>
@@ -153,8 +154,11 @@ void Compare(const FederatedData& data, const std::string& name, int64_t batch_s
     their_rates.push_back(static_cast<double>(count) / b);
     ratios.push_back(b / a_seconds);
   }
-  std::printf("%-8s batch %2ld: %8.0f samples/s, bare loop %8.0f, median ratio %.3f\n", name.c_str(),
-              static_cast<long>(batch_size), Median(our_rates), Median(their_rates), Median(ratios));
+  const double our_best = *std::max_element(our_rates.begin(), our_rates.end());
+  const double their_best = *std::max_element(their_rates.begin(), their_rates.end());
+  std::printf("%-8s batch %2ld: %8.0f samples/s, bare loop %8.0f, ratio %.3f, median of pairs %.3f\n",
+              name.c_str(), static_cast<long>(batch_size), our_best, their_best, our_best / their_best,
+              Median(ratios));
   std::fflush(stdout);
 }
 
@@ -162,7 +166,7 @@ void Compare(const FederatedData& data, const std::string& name, int64_t batch_s
 }  // namespace muster
 
 int main(int argc, char** argv) {
-  const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 9;
+  const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 15;
   at::globalContext().setFlushDenormal(true);
   at::set_num_threads(1);
   muster::FederatedData data;
