@@ -107,9 +107,7 @@ class OptionTable {
 
   template <typename T>
   static OptionValue ToValue(const T& value) {
-    if constexpr (std::is_same_v<T, bool>) {
-      return value;
-    } else if constexpr (std::is_integral_v<T>) {
+    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
       return static_cast<int64_t>(value);
     } else if constexpr (std::is_floating_point_v<T>) {
       return static_cast<double>(value);

@@ -31,12 +31,14 @@ int ExitCode(const absl::Status& status);
 
 }  // namespace muster
 
+// A declaration cannot stand in parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define MUSTER_CONCAT_INNER_(a, b) a##b
 #define MUSTER_CONCAT_(a, b) MUSTER_CONCAT_INNER_(a, b)
-#define MUSTER_RETURN_IF_ERROR(expression)            \
-  do {                                                \
-    const absl::Status muster_status_ = (expression); \
-    if (!muster_status_.ok()) return muster_status_;  \
+#define MUSTER_RETURN_IF_ERROR(expression)           \
+  do {                                               \
+    absl::Status muster_status_ = (expression);      \
+    if (!muster_status_.ok()) return muster_status_; \
   } while (false)
 #define MUSTER_ASSIGN_OR_RETURN(declaration, expression) \
   MUSTER_ASSIGN_OR_RETURN_IMPL_(MUSTER_CONCAT_(muster_status_or_, __LINE__), declaration, expression)
@@ -44,5 +46,6 @@ int ExitCode(const absl::Status& status);
   auto temporary = (expression);                                          \
   if (!temporary.ok()) return temporary.status();                         \
   declaration = *std::move(temporary)
+// NOLINTEND(bugprone-macro-parentheses)
 
 #endif  // MUSTER_CORE_STATUS_H_

@@ -374,7 +374,7 @@ absl::Status RoundEngine::Commit(Round& round) {
     state_.server_optimizer = parts_.server_optimizer->Save();
     state_.policy = parts_.policy->Save();
     state_.selector = parts_.selector->Save();
-    const absl::Status committed = parts_.journal->Commit(ToJson(record), state_, *parts_.layout);
+    absl::Status committed = parts_.journal->Commit(ToJson(record), state_, *parts_.layout);
     state_.server_optimizer.clear();
     if (!committed.ok()) {
       state_.rounds = record.round;
