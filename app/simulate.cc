@@ -1,5 +1,4 @@
 // `muster simulate` and `muster resume`: a whole federation in this process, and its run directory.
-#include <dlfcn.h>
 #include <signal.h>
 
 #include <algorithm>

@@ -23,9 +23,8 @@ class Capped final : public Aggregator {
              static_cast<double>(options.cap) * std::max<double>(1, static_cast<double>(cohort_.size()))) {}
 
   absl::Status Add(const Update& update) override {
-    const auto client = std::find_if(cohort_.begin(), cohort_.end(),
-                                     [&update](const ClientInfo& info) { return info.id == update.client; });
-    if (client == cohort_.end()) return InvalidInput("is not of this round's cohort");
+    const ClientInfo* client = FindClient(cohort_, update.client);
+    if (client == nullptr) return InvalidInput("is not of this round's cohort");
     if (update.num_samples <= 0) return InvalidInput("claims no samples");
     if (update.num_samples > client->num_samples) return InvalidInput("claims more samples than it declared");
     const auto weight = static_cast<double>(std::min(update.num_samples, options_.cap));

@@ -24,9 +24,8 @@ class FedAvg final : public Aggregator {
         sum_(layout_.size, WeightBound()) {}
 
   absl::Status Add(const Update& update) override {
-    const auto client = std::lower_bound(cohort_.begin(), cohort_.end(), update.client,
-                                         [](const ClientInfo& info, ClientId id) { return info.id < id; });
-    if (client == cohort_.end() || client->id != update.client) {
+    const ClientInfo* client = FindClient(cohort_, update.client);
+    if (client == nullptr) {
       return InvalidInput(absl::StrCat("client ", update.client, " is not of this round's cohort"));
     }
     if (update.num_samples > client->num_samples) {

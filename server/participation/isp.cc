@@ -188,13 +188,11 @@ class Isp final : public ParticipationPolicy {
       MUSTER_ASSIGN_OR_RETURN(const std::vector<ClientId> drawn, round.selector->Select(size, kept, random));
       std::vector<size_t> subset;
       for (const ClientId id : drawn) {
-        const auto place =
-            std::lower_bound(kept.begin(), kept.end(), id,
-                             [](const ClientInfo& client, ClientId key) { return client.id < key; });
-        if (place == kept.end() || place->id != id) {
+        const ClientInfo* place = FindClient(kept, id);
+        if (place == nullptr) {
           return InternalError(absl::StrCat("the selector drew client ", id, ", which is no candidate"));
         }
-        subset.push_back(static_cast<size_t>(place - kept.begin()));
+        subset.push_back(static_cast<size_t>(place - kept.data()));
       }
       std::sort(subset.begin(), subset.end());
       MUSTER_ASSIGN_OR_RETURN(const std::vector<float> candidate, round.kept->candidate(subset));

@@ -3,6 +3,7 @@
 #ifndef MUSTER_SERVER_ROUNDS_CLIENT_POOL_H_
 #define MUSTER_SERVER_ROUNDS_CLIENT_POOL_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -24,6 +25,14 @@ struct ClientInfo {
   ClientId id = 0;
   int64_t num_samples = 0;  // training samples the client declares; its updates must not claim more
 };
+
+// The client `id` among `clients`, which are ascending by id; nullptr if it is not there.
+inline const ClientInfo* FindClient(std::span<const ClientInfo> clients, ClientId id) {
+  const auto found =
+      std::lower_bound(clients.begin(), clients.end(), id,
+                       [](const ClientInfo& info, ClientId wanted) { return info.id < wanted; });
+  return found == clients.end() || found->id != id ? nullptr : &*found;
+}
 
 // What the cohort of one round is told to do.
 struct Task {

@@ -174,10 +174,8 @@ absl::Status RoundEngine::Select(Round& round) {
   };
   if (record.cohort.empty()) return bad("is empty");
   for (const ClientId id : record.cohort) {
-    const auto found =
-        std::lower_bound(available.begin(), available.end(), id,
-                         [](const ClientInfo& info, ClientId wanted) { return info.id < wanted; });
-    if (found == available.end() || found->id != id) {
+    const ClientInfo* found = FindClient(available, id);
+    if (found == nullptr) {
       return bad(absl::StrCat("names client ", id, ", which is not in the federation or not available"));
     }
     if (!round.cohort.empty() && round.cohort.back().id == id)
@@ -335,10 +333,7 @@ absl::StatusOr<std::vector<float>> RoundEngine::CandidateModel(const Round& roun
   }
   std::vector<ClientInfo> cohort;  // as if only they had been asked
   for (const size_t index : chosen) {
-    const ClientId id = round.kept[index].client;
-    cohort.push_back(
-        *std::lower_bound(round.cohort.begin(), round.cohort.end(), id,
-                          [](const ClientInfo& info, ClientId wanted) { return info.id < wanted; }));
+    cohort.push_back(*FindClient(round.cohort, round.kept[index].client));
   }
   MUSTER_ASSIGN_OR_RETURN(
       const std::unique_ptr<Aggregator> aggregator,
