@@ -4,6 +4,7 @@ set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
 find_package(Protobuf REQUIRED)          # module mode: Debian ships no config package
 find_package(absl REQUIRED)
+find_package(gRPC CONFIG REQUIRED)       # after Protobuf
 find_package(OpenSSL REQUIRED)           # SHA-256
 find_package(ZLIB REQUIRED)
 find_package(SQLite3 REQUIRED)
