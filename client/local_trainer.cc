@@ -103,8 +103,11 @@ class Trainer final : public LocalTrainer, private Oracle {
       : model_(std::move(model)), data_(data), options_(options) {}
 
   absl::Status MakeOptimizer() {
-    MUSTER_ASSIGN_OR_RETURN(optimizer_, Registry<LocalOptimizer>::Get().Create(
-                                            options_.optimizer, {.parameters = model_->parameters()}));
+    LocalOptimizer::Context context{.parameters = model_->parameters(), .names = {}};
+    for (const Layout::Entry& entry : layout().entries) {
+      if (entry.trainable) context.names.push_back(entry.name);
+    }
+    MUSTER_ASSIGN_OR_RETURN(optimizer_, Registry<LocalOptimizer>::Get().Create(options_.optimizer, context));
     return absl::OkStatus();
   }
 
@@ -219,6 +222,7 @@ class Trainer final : public LocalTrainer, private Oracle {
         Random({.seed = job.seed, .purpose = Purpose::kBatchOrder, .round = round, .client = client});
     SeedForwardRandom({.seed = job.seed, .purpose = Purpose::kDropout, .round = round, .client = client});
     order_.assign(samples.begin(), samples.end());
+    ++jobs_;
     full_batches_ = job.steps > 0;
     epoch_ = 0;
     next_ = order_.size();
@@ -282,16 +286,57 @@ class Trainer final : public LocalTrainer, private Oracle {
     return muster::SampleLosses(options_.loss, Outputs(), batcher_.targets());
   }
 
-  absl::StatusOr<double> WeightedGradient(const at::Tensor& weights) override {
-    return Backward((muster::SampleLosses(options_.loss, Outputs(), batcher_.targets()) * weights).sum());
+  absl::StatusOr<at::Tensor> WeightedGradient(Weighting weighting) override {
+    const at::Tensor losses = muster::SampleLosses(options_.loss, Outputs(), batcher_.targets());
+    at::Tensor values = losses.detach();
+    MUSTER_RETURN_IF_ERROR(FiniteLoss(values.mean()).status());
+    MUSTER_RETURN_IF_ERROR(Backward((losses * weighting(values)).sum()).status());
+    return values;
   }
 
-  at::Tensor groups() override {
-    const at::Tensor groups = at::zeros({static_cast<int64_t>(batch_.size())}, at::kLong);
-    for (size_t i = 0; i < batch_.size() && !data_.labels.empty(); ++i) {
-      groups.data_ptr<int64_t>()[i] = data_.labels[batch_[i]];
-    }
+  absl::StatusOr<at::Tensor> Groups(const std::string& by) override {
+    MUSTER_RETURN_IF_ERROR(PrepareGroups(by));
+    at::Tensor groups = at::empty({static_cast<int64_t>(batch_.size())}, at::kLong);
+    for (size_t i = 0; i < batch_.size(); ++i) groups.data_ptr<int64_t>()[i] = grouping_.groups[batch_[i]];
     return groups;
+  }
+  absl::StatusOr<std::vector<int64_t>> GroupSizes(const std::string& by) override {
+    MUSTER_RETURN_IF_ERROR(PrepareGroups(by));
+    std::vector<int64_t> sizes(static_cast<size_t>(grouping_.count));
+    for (const uint32_t sample : order_) ++sizes[grouping_.groups[sample]];
+    return sizes;
+  }
+  // Finds the groups once; those of single samples anew for every job.
+  absl::Status PrepareGroups(const std::string& by) {
+    if (by == grouping_.by && by != "sample") return absl::OkStatus();
+    if (by == "sample") {
+      if (grouping_.by == by && grouping_.job == jobs_) return absl::OkStatus();
+      grouping_ = {by, {}, static_cast<int64_t>(order_.size()), jobs_};
+      grouping_.groups.resize(static_cast<size_t>(data_.size()));
+      std::vector<uint32_t> samples = order_;
+      std::sort(samples.begin(), samples.end());
+      for (size_t i = 0; i < samples.size(); ++i) grouping_.groups[samples[i]] = static_cast<int64_t>(i);
+      return absl::OkStatus();
+    }
+    if (by == "class" && data_.num_classes > 0) {
+      grouping_ = {by, data_.labels, data_.num_classes, 0};
+      return absl::OkStatus();
+    }
+    const auto column = data_.groups.find(by);
+    if (column == data_.groups.end()) {
+      std::vector<std::string> known = {"sample"};
+      if (data_.num_classes > 0) known.push_back("class");
+      for (const auto& [name, ids] : data_.groups) known.push_back(name);
+      return InvalidInput(absl::StrCat("the data have no groups '", by, "'", Suggestion(by, known)));
+    }
+    std::vector<int64_t> ids = column->second;
+    std::sort(ids.begin(), ids.end());
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+    grouping_ = {by, column->second, static_cast<int64_t>(ids.size()), 0};
+    for (int64_t& group : grouping_.groups) {
+      group = std::lower_bound(ids.begin(), ids.end(), group) - ids.begin();
+    }
+    return absl::OkStatus();
   }
 
   absl::StatusOr<double> Backward(const at::Tensor& loss) {
@@ -306,6 +351,16 @@ class Trainer final : public LocalTrainer, private Oracle {
   const Dataset& data_;
   TrainerOptions options_;
   std::unique_ptr<LocalOptimizer> optimizer_;
+
+  // Which samples belong together, as the optimiser last asked.
+  struct Grouping {
+    std::string by;
+    std::vector<int64_t> groups;  // of every sample of the data
+    int64_t count = 0;
+    int64_t job = 0;  // groups of single samples: of which job
+  };
+  Grouping grouping_;
+  int64_t jobs_ = 0;  // begun so far
 
   Random batch_order_{RandomKey{}};
   std::vector<uint32_t> order_;   // the client's samples in this epoch's order

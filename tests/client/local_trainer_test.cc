@@ -368,10 +368,18 @@ class Curious final : public LocalOptimizer {
     MUSTER_ASSIGN_OR_RETURN(report.loss, oracle.Loss(Oracle::Batch::kCurrent));
     MUSTER_ASSIGN_OR_RETURN(const at::Tensor losses, oracle.SampleLosses(Oracle::Batch::kCurrent));
     EXPECT_NEAR(losses.mean().item<double>(), report.loss, 1e-5);
-    EXPECT_EQ(oracle.groups().sizes(), losses.sizes());
-    const at::Tensor weights = at::full_like(losses, 1.0 / static_cast<double>(losses.numel()));
-    MUSTER_ASSIGN_OR_RETURN(const double weighted, oracle.WeightedGradient(weights));
-    EXPECT_NEAR(weighted, report.loss, 1e-5);
+    MUSTER_ASSIGN_OR_RETURN(const at::Tensor weighted, oracle.WeightedGradient([](const at::Tensor& values) {
+      return at::full_like(values, 1.0 / static_cast<double>(values.numel()));
+    }));
+    EXPECT_TRUE(weighted.equal(losses));
+    for (const char* by : {"class", "sample"}) {
+      MUSTER_ASSIGN_OR_RETURN(const at::Tensor groups, oracle.Groups(by));
+      EXPECT_EQ(groups.sizes(), losses.sizes());
+      MUSTER_ASSIGN_OR_RETURN(const std::vector<int64_t> sizes, oracle.GroupSizes(by));
+      EXPECT_LT(groups.max().item<int64_t>(), static_cast<int64_t>(sizes.size()));
+      EXPECT_EQ(std::accumulate(sizes.begin(), sizes.end(), int64_t{0}), 20);
+    }
+    EXPECT_THAT(Message(oracle.Groups("clas").status()), HasSubstr("'class'"));
     MUSTER_ASSIGN_OR_RETURN(const double same, oracle.Gradient(Oracle::Batch::kCurrent));
     EXPECT_NEAR(same, report.loss, 1e-5);
     MUSTER_ASSIGN_OR_RETURN(const double next, oracle.Gradient(Oracle::Batch::kNext));

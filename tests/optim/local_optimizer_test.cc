@@ -32,10 +32,16 @@ class Bowl : public Oracle {
     const torch::NoGradGuard no_grad;
     return Value().reshape({1});
   }
-  absl::StatusOr<double> WeightedGradient(const at::Tensor& weights) override {
-    return Backward((Value() * weights).sum());
+  absl::StatusOr<at::Tensor> WeightedGradient(Weighting weighting) override {
+    if (!failure.ok()) return failure;
+    const at::Tensor losses = Value().reshape({1});
+    Backward((losses * weighting(losses.detach())).sum());
+    return losses.detach();
   }
-  at::Tensor groups() override { return at::zeros({1}, at::kLong); }
+  absl::StatusOr<at::Tensor> Groups(const std::string& /*by*/) override { return at::zeros({1}, at::kLong); }
+  absl::StatusOr<std::vector<int64_t>> GroupSizes(const std::string& /*by*/) override {
+    return std::vector<int64_t>{1};
+  }
 
   absl::Status failure = absl::OkStatus();
   int64_t spoilt = -1;  // the parameter whose gradient gets a NaN
