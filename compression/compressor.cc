@@ -1,54 +1,54 @@
 #include "compression/compressor.h"
 
-#include <array>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "compression/codec_table.h"
+#include "core/magnitude.h"
 
 namespace muster {
-namespace {
 
-// One instance of every registered compressor by codec id. Decoders need no options, so defaults serve.
-const Compressor* FindCodec(uint8_t codec) {
-  static const auto* const codecs = [] {
-    auto* table = new std::array<std::unique_ptr<Compressor>, 256>;
-    const auto& registry = Registry<Compressor>::Get();
-    for (const std::string& name : registry.Names()) {
-      auto made = registry.Create({name, {}}, {});
-      if (made.ok()) (*table)[(*made)->codec()] = *std::move(made);
-    }
-    return table;
-  }();
-  return (*codecs)[codec].get();
+absl::Status Compressor::Fold(std::string_view data, double weight, const Layout& layout,
+                              ExactSum& sum) const {
+  std::vector<float> decoded(static_cast<size_t>(layout.size));
+  MUSTER_RETURN_IF_ERROR(Decode(data, layout, decoded));
+  return sum.Add(decoded, weight);
 }
-
-absl::StatusOr<const Compressor*> CodecOf(const PayloadView& view) {
-  const Compressor* compressor = FindCodec(view.codec);
-  if (compressor == nullptr) {
-    return InvalidInput(absl::StrCat("payload has unknown codec ", int{view.codec}));
-  }
-  return compressor;
-}
-
-}  // namespace
 
 absl::Status FoldPayload(const Payload& payload, double weight, const Layout& layout, ExactSum& sum) {
   MUSTER_ASSIGN_OR_RETURN(const PayloadView view, ParsePayload(payload, layout));
-  MUSTER_ASSIGN_OR_RETURN(const Compressor* compressor, CodecOf(view));
+  MUSTER_ASSIGN_OR_RETURN(const Compressor* compressor, FindCodec(view.codec));
+  if (sum.size() != layout.size) {
+    return InvalidInput(absl::StrCat("update has ", layout.size, " elements, the sum has ", sum.size()));
+  }
   return compressor->Fold(view.data, weight, layout, sum);
 }
 
 absl::StatusOr<std::vector<float>> DecodePayload(const Payload& payload, const Layout& layout) {
   MUSTER_ASSIGN_OR_RETURN(const PayloadView view, ParsePayload(payload, layout));
-  MUSTER_ASSIGN_OR_RETURN(const Compressor* compressor, CodecOf(view));
+  MUSTER_ASSIGN_OR_RETURN(const Compressor* compressor, FindCodec(view.codec));
   std::vector<float> out(static_cast<size_t>(layout.size));
   MUSTER_RETURN_IF_ERROR(compressor->Decode(view.data, layout, out));
-  for (size_t i = 0; i < out.size(); ++i) {
-    if (!std::isfinite(out[i])) {
-      return InvalidInput(absl::StrCat("element ", i, " of the update is ", out[i], ", not a finite number"));
+  MUSTER_RETURN_IF_ERROR(CheckFinite(out));
+  return out;
+}
+
+absl::Status CheckFinite(std::span<const float> x, int64_t first) {
+  if (std::isfinite(LargestMagnitude(x))) return absl::OkStatus();
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (!std::isfinite(x[i])) {
+      return InvalidInput(absl::StrCat("element ", first + static_cast<int64_t>(i), " of the update is ",
+                                       x[i], ", not a finite number"));
     }
   }
-  return out;
+  return InternalError("an element that is not finite went unfound");
+}
+
+absl::Status CheckUpdate(std::span<const float> x, const Layout& layout) {
+  if (static_cast<int64_t>(x.size()) != layout.size) {
+    return InvalidInput(absl::StrCat("update has ", x.size(), " elements, the model has ", layout.size));
+  }
+  return CheckFinite(x);
 }
 
 }  // namespace muster

@@ -21,7 +21,9 @@ T Read(const std::string& bytes, size_t at) {
 
 std::string PayloadHeader(uint8_t codec, const Layout& layout) {
   std::string header(kPayloadHeaderBytes, '\0');
-  const auto put = [&header](size_t at, const auto value) { std::memcpy(header.data() + at, &value, sizeof value); };
+  const auto put = [&header](size_t at, const auto value) {
+    std::memcpy(header.data() + at, &value, sizeof value);
+  };
   put(0, kMagic);
   put(2, kVersion);
   put(3, codec);
@@ -37,7 +39,8 @@ absl::StatusOr<PayloadView> ParsePayload(const Payload& payload, const Layout& l
   }
   if (Read<uint16_t>(bytes, 0) != kMagic) return InvalidInput("payload does not start with its magic");
   if (const uint8_t version = Read<uint8_t>(bytes, 2); version != kVersion) {
-    return InvalidInput(absl::StrCat("payload has version ", int{version}, ", this program reads ", int{kVersion}));
+    return InvalidInput(
+        absl::StrCat("payload has version ", int{version}, ", this program reads ", int{kVersion}));
   }
   if (Read<uint32_t>(bytes, 4) != 0) return InvalidInput("payload's reserved bytes are not zero");
   if (Read<uint64_t>(bytes, 8) != layout.fingerprint) {

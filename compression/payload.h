@@ -30,8 +30,8 @@ struct PayloadView {
   uint8_t codec = 0;
   std::string_view data;  // the codec's own part; points into the payload
 };
-// Checks the header against the layout. INVALID_ARGUMENT names what differs: too short, magic, version, layout
-// fingerprint, element count.
+// Checks the header against the layout. INVALID_ARGUMENT names what differs: too short, magic, version,
+// layout fingerprint, element count.
 absl::StatusOr<PayloadView> ParsePayload(const Payload& payload, const Layout& layout);
 
 }  // namespace muster

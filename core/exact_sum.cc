@@ -5,25 +5,44 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "core/kernel.h"
+#include "core/magnitude.h"
 
 namespace muster {
 namespace {
 
 constexpr double kUnit = 0x1.0p40;        // fixed-point units in 1.0
 constexpr double kWeightUnit = 0x1.0p60;  // weight units in the bound
-constexpr float kLargest = 0x1.0p20f;
 // Weights such as ten times 0.1 sum to a little more than 1. The 64-bit sum has room for three bits more.
 constexpr int64_t kMostWeight = (int64_t{1} << 60) + (int64_t{1} << 20);
+
+// Adding 1.5 * 2^52 rounds to an integer, to even, and leaves it in the low bits: as llrint, but vectorised.
+// Needs |x * scale| < 2^51.
+MUSTER_KERNEL void AddSmall(int64_t* sum, const float* x, size_t n, double scale) {
+  constexpr double kShift = 0x1.8p52;
+  for (size_t i = 0; i < n; ++i) {
+    sum[i] += std::bit_cast<int64_t>(x[i] * scale + kShift) - std::bit_cast<int64_t>(kShift);
+  }
+}
+
+MUSTER_KERNEL void AddSigned(int64_t* sum, const uint8_t* signs, size_t n, int64_t units) {
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const int64_t byte = signs[i / 8];
+    for (int64_t bit = 0; bit < 8; ++bit) {
+      const int64_t minus = -(byte >> bit & 1);  // all ones or zero
+      sum[i + bit] += (units ^ minus) - minus;
+    }
+  }
+  for (; i < n; ++i) sum[i] += (signs[i / 8] >> i % 8 & 1) != 0 ? -units : units;
+}
 
 }  // namespace
 
 ExactSum::ExactSum(int64_t size, double total_weight_bound)
     : sum_(size, 0), bound_(std::exp2(std::ceil(std::log2(total_weight_bound)))) {}
 
-absl::Status ExactSum::Add(std::span<const float> x, double weight) {
-  if (x.size() != sum_.size()) {
-    return InvalidInput(absl::StrCat("update has ", x.size(), " elements, the model has ", sum_.size()));
-  }
+absl::StatusOr<ExactSum::Term> ExactSum::StartTerm(double weight, float largest) {
   if (!(weight >= 0 && weight <= bound_)) {
     return InvalidInput(absl::StrCat("weight ", weight, " is outside 0 to ", bound_));
   }
@@ -31,12 +50,22 @@ absl::Status ExactSum::Add(std::span<const float> x, double weight) {
   if (weight_units > kMostWeight - weights_) {
     return InvalidInput(absl::StrCat("weights sum to more than their bound ", bound_));
   }
-  // One pass to check, so that a refused term leaves no trace. Magnitudes are compared as integers, whose
-  // order is the same, and NaN comes out beyond infinity.
-  constexpr uint32_t kMagnitude = 0x7fffffff;
-  uint32_t largest = 0;
-  for (const float value : x) largest = std::max(largest, std::bit_cast<uint32_t>(value) & kMagnitude);
-  if (largest > std::bit_cast<uint32_t>(kLargest)) {
+  if (!(largest >= 0 && largest <= kLargest)) {
+    return InvalidInput(absl::StrCat("elements of up to ", largest, " are beyond 2^20"));
+  }
+  weights_ += weight_units;
+  ++terms_;
+  const double scale = weight / bound_ * kUnit;
+  return Term(sum_, scale, largest * scale < 0x1.0p51);
+}
+
+absl::Status ExactSum::Add(std::span<const float> x, double weight) {
+  if (x.size() != sum_.size()) {
+    return InvalidInput(absl::StrCat("update has ", x.size(), " elements, the model has ", sum_.size()));
+  }
+  // One pass to check, so that a refused term leaves no trace.
+  const float largest = LargestMagnitude(x);
+  if (!(largest <= kLargest)) {
     for (size_t i = 0; i < x.size(); ++i) {
       if (!(std::fabs(x[i]) <= kLargest)) {
         return InvalidInput(absl::StrCat("element ", i, " of the update is ", x[i],
@@ -44,20 +73,32 @@ absl::Status ExactSum::Add(std::span<const float> x, double weight) {
       }
     }
   }
-  const double scale = weight / bound_ * kUnit;
-  if (std::bit_cast<float>(largest) * scale < 0x1.0p51) {
-    // Adding 1.5 * 2^52 rounds to an integer, to even, and leaves it in the low bits: as llrint, but
-    // vectorised.
-    constexpr double kShift = 0x1.8p52;
-    for (size_t i = 0; i < x.size(); ++i) {
-      sum_[i] += std::bit_cast<int64_t>(x[i] * scale + kShift) - std::bit_cast<int64_t>(kShift);
-    }
-  } else {
-    for (size_t i = 0; i < x.size(); ++i) sum_[i] += std::llrint(x[i] * scale);
-  }
-  weights_ += weight_units;
-  ++terms_;
+  MUSTER_ASSIGN_OR_RETURN(const Term term, StartTerm(weight, largest));
+  term.Add(0, x);
   return absl::OkStatus();
+}
+
+void ExactSum::Term::Add(int64_t offset, std::span<const float> x) const {
+  int64_t* const sum = sum_.data() + offset;
+  if (small_) {
+    AddSmall(sum, x.data(), x.size(), scale_);
+  } else {
+    for (size_t i = 0; i < x.size(); ++i) sum[i] += std::llrint(x[i] * scale_);
+  }
+}
+
+void ExactSum::Term::AddAt(std::span<const uint32_t> places, std::span<const float> x) const {
+  // Places are far apart: ask for the memory some of them ahead.
+  constexpr size_t kAhead = 16;
+  for (size_t i = 0; i < places.size(); ++i) {
+    if (i + kAhead < places.size()) __builtin_prefetch(&sum_[places[i + kAhead]], 1);
+    sum_[places[i]] += std::llrint(x[i] * scale_);
+  }
+}
+
+void ExactSum::Term::AddSigns(int64_t offset, std::span<const uint8_t> signs, int64_t count,
+                              float magnitude) const {
+  AddSigned(sum_.data() + offset, signs.data(), static_cast<size_t>(count), std::llrint(magnitude * scale_));
 }
 
 absl::Status ExactSum::Merge(const ExactSum& other) {

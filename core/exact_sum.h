@@ -26,6 +26,35 @@ class ExactSum {
   // negative, not finite or over the bound, an element that is NaN, infinite or beyond 2^20 (the message
   // names the element).
   absl::Status Add(std::span<const float> x, double weight);
+
+  // One weighted term that comes in pieces, for decoders that never hold the whole vector. Elements that are
+  // not mentioned are 0. Adding the pieces gives the bits of Add() on the whole. The caller has checked what
+  // Add() would have: places are inside the sum, and no |x| is above the `largest` of StartTerm. Lives no
+  // longer than the sum.
+  class Term {
+   public:
+    // x are the elements from `offset` on.
+    void Add(int64_t offset, std::span<const float> x) const;
+    // x[i] is element places[i]; places are distinct.
+    void AddAt(std::span<const uint32_t> places, std::span<const float> x) const;
+    // Bit i of `signs` (the lowest bit of a byte first) says that element offset + i is -magnitude, else
+    // +magnitude, for i < count.
+    void AddSigns(int64_t offset, std::span<const uint8_t> signs, int64_t count, float magnitude) const;
+
+   private:
+    friend class ExactSum;
+    Term(std::span<int64_t> sum, double scale, bool small) : sum_(sum), scale_(scale), small_(small) {}
+
+    std::span<int64_t> sum_;
+    double scale_;  // fixed-point units in 1.0, times the weight
+    bool small_;    // every |x| * scale_ is below 2^51
+  };
+  // Counts the term and its weight at once. Refuses, leaving the sum as it was: INVALID_ARGUMENT for a bad
+  // weight as Add(), or if not 0 <= largest <= kLargest.
+  absl::StatusOr<Term> StartTerm(double weight, float largest);
+
+  static constexpr float kLargest = 0x1.0p20f;
+
   // Adds the other's terms. Both must have the same size and bound.
   absl::Status Merge(const ExactSum& other);
 

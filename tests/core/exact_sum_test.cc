@@ -167,5 +167,52 @@ TEST(ExactSum, AMeanNeedsWeight) {
   EXPECT_TRUE(ExactSum(0, 1).Quotient(1, {}).ok());
 }
 
+// What pieces add up to is what one Add() of the whole gives, for small and for large terms.
+class ExactSumPieces : public ::testing::TestWithParam<float> {};
+
+TEST_P(ExactSumPieces, GiveTheBitsOfTheWhole) {
+  constexpr int kSize = 1003;
+  Random random({.seed = 7});
+  std::vector<float> x(kSize), sparse(kSize), signs(kSize);
+  std::vector<uint32_t> places;
+  std::vector<float> values;
+  std::vector<uint8_t> bits(kSize / 8 + 1);
+  for (int i = 0; i < kSize; ++i) {
+    x[i] = GetParam() * static_cast<float>(2 * random.Uniform() - 1);
+    if (i % 7 == 3) {
+      places.push_back(static_cast<uint32_t>(i));
+      values.push_back(x[i]);
+      sparse[i] = x[i];
+    }
+    signs[i] = x[i] < 0 ? -GetParam() / 3 : GetParam() / 3;
+    if (x[i] < 0) bits[i / 8] |= static_cast<uint8_t>(1 << i % 8);
+  }
+  ExactSum whole(kSize, 8), pieces(kSize, 8);
+  for (const std::vector<float>* term : {&x, &sparse, &signs}) ASSERT_TRUE(whole.Add(*term, 0.7).ok());
+  const auto dense = pieces.StartTerm(0.7, GetParam());
+  ASSERT_TRUE(dense.ok());
+  dense->Add(500, std::span(x).subspan(500));
+  dense->Add(0, std::span(x).first(500));
+  pieces.StartTerm(0.7, GetParam())->AddAt(places, values);
+  const auto votes = pieces.StartTerm(0.7, GetParam());
+  votes->AddSigns(8, std::span(bits).subspan(1), kSize - 8, GetParam() / 3);
+  votes->AddSigns(0, bits, 8, GetParam() / 3);
+  EXPECT_TRUE(SameBits(Mean(pieces), Mean(whole)));
+  EXPECT_EQ(pieces.terms(), 3);
+  EXPECT_EQ(pieces.total_weight(), whole.total_weight());
+}
+INSTANTIATE_TEST_SUITE_P(Magnitudes, ExactSumPieces, ::testing::Values(0x1.0p-30f, 0.01f, 3.0f, 0x1.0p20f));
+
+TEST(ExactSum, ATermThatCannotBeStartedLeavesNoTrace) {
+  ExactSum sum(1, 4);
+  EXPECT_THAT(Message(sum.StartTerm(1, 0x1.1p20f).status()), HasSubstr("beyond 2^20"));
+  EXPECT_FALSE(sum.StartTerm(1, kNan).ok());
+  EXPECT_FALSE(sum.StartTerm(1, -1).ok());
+  EXPECT_FALSE(sum.StartTerm(5, 1).ok());
+  EXPECT_FALSE(sum.StartTerm(kNan, 1).ok());
+  EXPECT_EQ(sum.terms(), 0);
+  EXPECT_EQ(sum.total_weight(), 0);
+}
+
 }  // namespace
 }  // namespace muster

@@ -1,0 +1,107 @@
+// IEEE half precision with one power of two a bucket, so that neither small nor huge updates lose precision.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "compression/bucketed.h"
+#include "core/kernel.h"
+#include "core/magnitude.h"
+
+namespace muster {
+namespace {
+
+constexpr uint16_t kInfinity = 0x7c00;
+// Biased float32 exponents of a bucket's largest element; smaller ones count as the smallest, so that no half
+// decodes to a denormal.
+constexpr int kSmallestExponent = 40, kLargestExponent = 254;
+
+// 2^(exponent - 141): a bucket's largest element becomes one of [2^14, 2^15).
+float Unit(int exponent) { return std::bit_cast<float>(static_cast<uint32_t>(exponent - 141 + 127) << 23); }
+float InverseUnit(int exponent) {
+  return std::bit_cast<float>(static_cast<uint32_t>(141 - exponent + 127) << 23);
+}
+
+// Round to nearest, ties to even, for |x * factor| < 2^15. Below the smallest normal half, adding 0.5 leaves
+// the rounded result in the low bits of the mantissa.
+MUSTER_KERNEL void Encode(const float* x, size_t n, float factor, uint16_t* out) {
+  for (size_t i = 0; i < n; ++i) {
+    const auto bits = std::bit_cast<uint32_t>(x[i] * factor);
+    const uint32_t magnitude = bits & 0x7fffffff;
+    const uint32_t small = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5F) - 0x3f000000U;
+    const uint32_t normal = (magnitude - (112U << 23) + 0xfff + (magnitude >> 13 & 1)) >> 13;
+    out[i] = static_cast<uint16_t>((magnitude < 113U << 23 ? small : normal) | (bits >> 16 & 0x8000));
+  }
+}
+MUSTER_KERNEL uint16_t Largest(const uint16_t* halves, size_t n) {
+  uint16_t largest = 0;
+  for (size_t i = 0; i < n; ++i) largest = std::max<uint16_t>(largest, halves[i] & 0x7fff);
+  return largest;
+}
+MUSTER_KERNEL void DecodeHalves(const uint16_t* halves, size_t n, float unit, float* out) {
+  for (size_t i = 0; i < n; ++i) {
+    const int32_t magnitude = halves[i] & 0x7fff;
+    const float small = static_cast<float>(magnitude) * 0x1.0p-24F;
+    const float normal = std::bit_cast<float>((magnitude << 13) + (112 << 23));
+    const float value = (magnitude < 0x400 ? small : normal) * unit;
+    out[i] = std::bit_cast<float>(std::bit_cast<uint32_t>(value) | (halves[i] & 0x8000U) << 16);
+  }
+}
+
+// A bucket: u8 exponent E, then one half an element; element = half * 2^(E - 141).
+class Float16 final : public Bucketed {
+ public:
+  Float16() : Bucketed(4096) {}
+
+  uint8_t codec() const override { return 2; }
+  // A normal half errs by 2^-11 of itself; a smaller one by 2^-25 units where the largest is at least 2^14 of
+  // them.
+  Traits traits(const Layout& layout) const override {
+    return {.delta = 1 - 0x1.0p-20, .bytes = PayloadBytes(layout)};
+  }
+
+ protected:
+  const char* name() const override { return "float16"; }
+  size_t BucketBytes(uint16_t /*levels*/, size_t n) const override { return 1 + n * sizeof(uint16_t); }
+  void EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey /*noise*/,
+                    uint8_t* out) const override {
+    const auto largest = static_cast<int>(std::bit_cast<uint32_t>(LargestMagnitude(x)) >> 23);
+    const int exponent = std::max(largest, kSmallestExponent);
+    *out++ = static_cast<uint8_t>(exponent);
+    uint16_t halves[kPiece];
+    for (size_t begin = 0; begin < x.size(); begin += kPiece) {
+      const size_t n = std::min(kPiece, x.size() - begin);
+      Encode(x.data() + begin, n, InverseUnit(exponent), halves);
+      std::memcpy(out + begin * sizeof(uint16_t), halves, n * sizeof(uint16_t));
+    }
+  }
+  absl::StatusOr<float> CheckBucket(const uint8_t* bucket, uint16_t /*levels*/, size_t n) const override {
+    const int exponent = bucket[0];
+    if (exponent < kSmallestExponent || exponent > kLargestExponent) {
+      return InvalidInput(absl::StrCat("has the exponent ", exponent));
+    }
+    uint16_t largest = 0, halves[kPiece];
+    for (size_t begin = 0; begin < n; begin += kPiece) {
+      const size_t count = std::min(kPiece, n - begin);
+      std::memcpy(halves, bucket + 1 + begin * sizeof(uint16_t), count * sizeof(uint16_t));
+      largest = std::max(largest, Largest(halves, count));
+    }
+    if (largest >= kInfinity) return InvalidInput("has a half that is not finite");
+    float value = 0;
+    DecodeHalves(&largest, 1, Unit(exponent), &value);
+    return value;
+  }
+  void DecodePiece(const uint8_t* bucket, uint16_t /*levels*/, size_t /*n*/, size_t begin,
+                   std::span<float> out) const override {
+    uint16_t halves[kPiece];
+    std::memcpy(halves, bucket + 1 + begin * sizeof(uint16_t), out.size() * sizeof(uint16_t));
+    DecodeHalves(halves, out.size(), Unit(bucket[0]), out.data());
+  }
+};
+
+MUSTER_REGISTER(Compressor, Plugin("float16", "IEEE half precision, scaled by one power of two a bucket")
+                                .Make<Float16>());
+
+}  // namespace
+}  // namespace muster

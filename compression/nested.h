@@ -1,0 +1,38 @@
+// How a stage hands values to the next one: inside a payload they are the codec id (one byte) and that
+// codec's own data, up to the end of the bytes they are given.
+#ifndef MUSTER_COMPRESSION_NESTED_H_
+#define MUSTER_COMPRESSION_NESTED_H_
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "compression/compressor.h"
+
+namespace muster {
+
+// What encodes a stage's values: `values`, or the registered compressor `otherwise` with its defaults.
+std::shared_ptr<const Compressor> ValuesOr(std::shared_ptr<const Compressor> values, const char* otherwise);
+
+// A layout for a vector that is no model. Its fingerprint is 0.
+Layout VectorLayout(int64_t size);
+
+// An unrelated key for part `part` of what `key` is for. A stage's own draws are from `key`, its values' from
+// part 0.
+RandomKey DeriveKey(const RandomKey& key, uint64_t part);
+
+absl::Status AppendNested(const Compressor& values, std::span<const float> x, const RandomKey& key,
+                          std::string& data);
+// Decodes `out`.size() values. INVALID_ARGUMENT also for values nested more than four deep, and for a decoded
+// value that is not finite.
+absl::Status DecodeNested(std::string_view data, const Layout& layout, std::span<float> out);
+
+// Traits of `stage` followed by `values`. Each stage S maps x to a vector of `size` values with |values| <=
+// |S(x)|. Unbiased after unbiased: 1 + omega = (1 + omega_1)(1 + omega_2). Unbiased after a projection that
+// keeps at least delta of the square: delta_1 (1 - omega_2).
+Traits ChainTraits(const Traits& stage, const Traits& values);
+
+}  // namespace muster
+
+#endif  // MUSTER_COMPRESSION_NESTED_H_
