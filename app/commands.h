@@ -2,11 +2,16 @@
 #ifndef MUSTER_APP_COMMANDS_H_
 #define MUSTER_APP_COMMANDS_H_
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "core/status.h"
 #include "server/monitoring/progress.h"
+
+namespace CLI {
+class App;
+}
 
 namespace muster {
 
@@ -46,6 +51,10 @@ absl::Status ShowData(const DataArguments& arguments);
 // Compares finished runs: a table on the terminal and one HTML page at `out` ("": DIR/report.html for a
 // single run, comparison.html for several).
 absl::Status Report(const std::vector<std::string>& dirs, const std::string& out);
+
+// `muster certs`: a development authority, certificates, tokens, revocation. Adds the command; `action` becomes what it
+// does if it is the one that was called.
+void AddCerts(CLI::App& app, std::function<absl::Status()>& action);
 
 }  // namespace muster
 

@@ -108,6 +108,8 @@ int Run(int argc, char** argv) {
     };
   });
 
+  AddCerts(app, action);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
