@@ -11,6 +11,8 @@ find_package(SQLite3 REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)   # Debian ships no config package
 
 if(NOT MUSTER_TORCH_DIR AND DEFINED ENV{MUSTER_TORCH_DIR})
   set(MUSTER_TORCH_DIR "$ENV{MUSTER_TORCH_DIR}")

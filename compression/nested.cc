@@ -28,9 +28,8 @@ RandomKey DeriveKey(const RandomKey& key, uint64_t part) {
   return derived;
 }
 
-absl::Status AppendNested(const Compressor& values, std::span<const float> x, const RandomKey& key,
-                          std::string& data) {
-  const Layout layout = VectorLayout(static_cast<int64_t>(x.size()));
+absl::Status AppendNested(const Compressor& values, std::span<const float> x, const Layout& layout,
+                          const RandomKey& key, std::string& data) {
   MUSTER_ASSIGN_OR_RETURN(const Payload payload, values.Compress(x, layout, DeriveKey(key, 0)));
   data.push_back(static_cast<char>(values.codec()));
   data.append(payload.bytes, kPayloadHeaderBytes);
@@ -52,10 +51,11 @@ absl::Status DecodeNested(std::string_view data, const Layout& layout, std::span
 
 Traits ChainTraits(const Traits& stage, const Traits& values) {
   Traits chain;
-  if (stage.omega && values.omega) chain.omega = (1 + *stage.omega) * (1 + *values.omega) - 1;
-  if (chain.omega && *chain.omega < 1) chain.delta = 1 - *chain.omega;
-  if (stage.delta && values.omega && *values.omega < 1) {
-    chain.delta = *stage.delta * (1 - *values.omega);
+  if (stage.omega) {
+    if (values.omega) chain.omega = (1 + *stage.omega) * (1 + *values.omega) - 1;
+    if (chain.omega && *chain.omega < 1) chain.delta = 1 - *chain.omega;
+  } else if (stage.delta && values.delta) {
+    chain.delta = *stage.delta * *values.delta;
   }
   if (stage.bytes && values.bytes) {
     chain.bytes = *stage.bytes + *values.bytes - static_cast<int64_t>(kPayloadHeaderBytes) + 1;

@@ -22,15 +22,16 @@ Layout VectorLayout(int64_t size);
 // part 0.
 RandomKey DeriveKey(const RandomKey& key, uint64_t part);
 
-absl::Status AppendNested(const Compressor& values, std::span<const float> x, const RandomKey& key,
-                          std::string& data);
-// Decodes `out`.size() values. INVALID_ARGUMENT also for values nested more than four deep, and for a decoded
-// value that is not finite.
+// x has layout.size elements.
+absl::Status AppendNested(const Compressor& values, std::span<const float> x, const Layout& layout,
+                          const RandomKey& key, std::string& data);
+// Decodes layout.size values into `out`. INVALID_ARGUMENT also for values nested more than four deep, and for
+// a decoded value that is not finite.
 absl::Status DecodeNested(std::string_view data, const Layout& layout, std::span<float> out);
 
-// Traits of `stage` followed by `values`. Each stage S maps x to a vector of `size` values with |values| <=
-// |S(x)|. Unbiased after unbiased: 1 + omega = (1 + omega_1)(1 + omega_2). Unbiased after a projection that
-// keeps at least delta of the square: delta_1 (1 - omega_2).
+// Traits of a stage followed by the compressor of its values. Unbiased after unbiased is unbiased with
+// 1 + omega = (1 + omega_1)(1 + omega_2); contractive after a projection, which a stage without omega must
+// be, is contractive with delta_1 delta_2.
 Traits ChainTraits(const Traits& stage, const Traits& values);
 
 }  // namespace muster

@@ -1,0 +1,53 @@
+// Which elements a sparse payload holds: increasing places below n, coded in whichever of three ways is
+// smallest.
+#ifndef MUSTER_COMPRESSION_PLACES_H_
+#define MUSTER_COMPRESSION_PLACES_H_
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "compression/wire.h"
+#include "core/status.h"
+
+namespace muster {
+
+// On the wire: u8 coding, varint bytes, then that many bytes of bits, lowest bit of a byte first, padded by
+// zeros.
+//   0         every place in as many bits as n - 1 needs
+//   64 + b    Golomb-Rice: with g = place - previous place - 1 (the first: g = place), g >> b zeros, a one,
+//   then the b
+//             low bits of g
+//   128       a bitmap: bit i says that place i is held
+void AppendPlaces(std::span<const uint32_t> places, int64_t n, std::string& out);
+
+// Reads them in chunks, so that they are never held as a whole.
+class PlaceReader {
+ public:
+  // Checks all of it: INVALID_ARGUMENT for anything but `count` increasing places below n <= 2^32.
+  static absl::StatusOr<PlaceReader> Create(WireReader& wire, uint64_t count, int64_t n);
+
+  // Fills the front of `chunk` with the next places; how many, 0 at the end.
+  size_t Next(std::span<uint32_t> chunk);
+
+ private:
+  PlaceReader(std::string_view bits, uint8_t coding, uint64_t count, uint64_t n);
+
+  // The number that starts at bit at_ and is below n; false if there is none.
+  bool NextPlace(uint64_t& place);
+  // Up to 57 bits from at_ on, zeros behind the end.
+  uint64_t Window() const;
+
+  std::string_view bits_;
+  int kind_ = 0;
+  int parameter_ = 0;
+  uint64_t left_ = 0;
+  uint64_t n_ = 0;
+  uint64_t at_ = 0;        // in bits
+  int64_t previous_ = -1;  // place
+};
+
+}  // namespace muster
+
+#endif  // MUSTER_COMPRESSION_PLACES_H_
