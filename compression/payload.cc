@@ -11,7 +11,7 @@ constexpr uint16_t kMagic = 0x554D;
 constexpr uint8_t kVersion = 1;
 
 template <typename T>
-T Read(const std::string& bytes, size_t at) {
+T Read(std::string_view bytes, size_t at) {
   T value;
   std::memcpy(&value, bytes.data() + at, sizeof value);
   return value;
@@ -33,7 +33,7 @@ std::string PayloadHeader(uint8_t codec, const Layout& layout) {
 }
 
 absl::StatusOr<PayloadView> ParsePayload(const Payload& payload, const Layout& layout) {
-  const std::string& bytes = payload.bytes;
+  const std::string_view bytes = payload.view();
   if (bytes.size() < kPayloadHeaderBytes) {
     return InvalidInput(absl::StrCat("payload of ", bytes.size(), " bytes is shorter than its header"));
   }
@@ -49,7 +49,7 @@ absl::StatusOr<PayloadView> ParsePayload(const Payload& payload, const Layout& l
   if (const uint64_t count = Read<uint64_t>(bytes, 16); count != static_cast<uint64_t>(layout.size)) {
     return InvalidInput(absl::StrCat("payload has ", count, " elements, the model has ", layout.size));
   }
-  return PayloadView{Read<uint8_t>(bytes, 3), std::string_view(bytes).substr(kPayloadHeaderBytes)};
+  return PayloadView{Read<uint8_t>(bytes, 3), bytes.substr(kPayloadHeaderBytes)};
 }
 
 }  // namespace muster

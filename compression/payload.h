@@ -3,9 +3,11 @@
 #define MUSTER_COMPRESSION_PAYLOAD_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
+#include "core/file.h"
 #include "core/parameters.h"
 #include "core/status.h"
 
@@ -17,8 +19,13 @@ namespace muster {
 //   16 u64  element count            24 ... the codec's own data
 struct Payload {
   std::string bytes;
+  // Instead of `bytes`: a spooled upload, read where it lies. `begin` and `length` are its place in the file.
+  std::shared_ptr<const MappedFile> mapped = nullptr;
+  size_t begin = 0;
+  size_t length = 0;
 
-  int64_t size() const { return static_cast<int64_t>(bytes.size()); }
+  std::string_view view() const { return mapped ? mapped->bytes().substr(begin, length) : std::string_view(bytes); }
+  int64_t size() const { return static_cast<int64_t>(view().size()); }
 };
 
 inline constexpr size_t kPayloadHeaderBytes = 24;

@@ -1,6 +1,7 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -93,16 +94,22 @@ absl::StatusOr<std::string> ReadMaybeGzip(const std::string& path, size_t max_by
 }
 
 absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes, bool sync) {
+  return WriteFileAtomic(path, std::span<const std::string_view>(&bytes, 1), sync);
+}
+
+absl::Status WriteFileAtomic(const std::string& path, std::span<const std::string_view> pieces, bool sync) {
   // The process id keeps two processes that write the same file apart; the rename decides which one stays.
   const std::string aside = absl::StrCat(path, ".", ::getpid(), ".tmp");
   const int fd = ::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return FileError(path, "write");
   bool good = true;
-  while (good && !bytes.empty()) {
-    const ssize_t put = ::write(fd, bytes.data(), bytes.size());
-    if (put < 0 && errno == EINTR) continue;
-    good = put >= 0;
-    if (good) bytes.remove_prefix(static_cast<size_t>(put));
+  for (std::string_view bytes : pieces) {
+    while (good && !bytes.empty()) {
+      const ssize_t put = ::write(fd, bytes.data(), bytes.size());
+      if (put < 0 && errno == EINTR) continue;
+      good = put >= 0;
+      if (good) bytes.remove_prefix(static_cast<size_t>(put));
+    }
   }
   good = good && (!sync || ::fsync(fd) == 0);
   const absl::Status status = good ? absl::OkStatus() : FileError(path, "write");
@@ -113,6 +120,34 @@ absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes, bo
     return result;
   }
   return sync ? SyncFolderOf(path) : absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return FileError(path, "open");
+  const absl::Cleanup close = [fd] { ::close(fd); };
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) return FileError(path, "examine");
+  if (S_ISDIR(info.st_mode)) return InvalidInput(absl::StrCat(path, ": is a folder, a file is needed"));
+  const auto size = static_cast<size_t>(info.st_size);
+  const char* data = "";
+  if (size > 0) {  // there is no empty mapping
+    void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+    if (mapped == MAP_FAILED) return FileError(path, "map");
+    data = static_cast<const char*>(mapped);
+  }
+  return std::shared_ptr<const MappedFile>(new MappedFile(data, size));
+}
+
+MappedFile::~MappedFile() {
+  if (size_ > 0) ::munmap(const_cast<char*>(data_), size_);
+}
+
+void MappedFile::Release(size_t bytes) const {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  if (const size_t whole = std::min(bytes, size_) / page * page; whole > 0) {
+    ::madvise(const_cast<char*>(data_), whole, MADV_DONTNEED);
+  }
 }
 
 }  // namespace muster

@@ -11,8 +11,10 @@ namespace muster {
 
 // 32 raw bytes.
 std::string Sha256(std::string_view bytes);
+std::string Sha256(std::span<const std::string_view> pieces);  // of the pieces, one behind the other
 // 64 lower-case hexadecimal digits.
 std::string Sha256Hex(std::string_view bytes);
+std::string Sha256Hex(std::span<const std::string_view> pieces);
 // The hash of a flat model: SHA-256 over its little-endian float32 bytes, in hexadecimal.
 std::string ModelSha256(std::span<const float> model);
 

@@ -2,7 +2,9 @@
 #ifndef MUSTER_SERVER_AGGREGATION_AGGREGATOR_H_
 #define MUSTER_SERVER_AGGREGATION_AGGREGATOR_H_
 
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -13,11 +15,24 @@
 
 namespace muster {
 
+// What came with one accepted update, beside its payload.
+struct ClientReport {
+  ClientInfo client;
+  double train_loss = 0;
+  int64_t steps = 0;
+  Numbers numbers;
+};
+
 // The result of one round's aggregation.
 struct Aggregate {
   std::vector<float> delta;  // [layout.size], what the server optimiser is given
   int64_t updates = 0;       // how many were folded
   double total_weight = 0;
+  // Filled in by the engine: the plain mean of every extra vector that came with the updates, [layout.size] each; what
+  // each accepted client told, ascending by client; and the share of the federation's clients that is.
+  std::map<std::string, std::vector<float>> extras = {};
+  std::vector<ClientReport> reports = {};
+  double share = 1;
 };
 
 // Made anew for every round. Not thread-safe. Add and MergeWith commute exactly: neither arrival order nor
@@ -32,6 +47,8 @@ class Aggregator {
     std::span<const ClientInfo> cohort;  // of this round, ascending by id; read in the constructor only
     // A participation policy may ask for it (ISP does, as its authors' code): every update counts the same.
     bool uniform_weights = false;
+    // Instead of the aggregator's own weights: one for each of `cohort`, >= 0 (a server optimiser may ask for it).
+    std::optional<std::vector<double>> weights = {};
   };
 
   virtual ~Aggregator() = default;

@@ -1,5 +1,7 @@
 // FedAvg: the weighted mean of the updates.
 #include <algorithm>
+#include <numeric>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "compression/compressor.h"
@@ -18,9 +20,10 @@ struct FedAvgOptions {
 class FedAvg final : public Aggregator {
  public:
   FedAvg(const FedAvgOptions& options, const Context& context)
-      : by_samples_(options.weights == "samples" && !context.uniform_weights),
+      : by_samples_(options.weights == "samples" && !context.uniform_weights && !context.weights),
         layout_(*context.layout),
         cohort_(context.cohort.begin(), context.cohort.end()),
+        weights_(context.weights),
         sum_(layout_.size, WeightBound()) {}
 
   absl::Status Add(const Update& update) override {
@@ -35,8 +38,7 @@ class FedAvg final : public Aggregator {
     if (update.num_samples < 0 || (by_samples_ && update.num_samples == 0)) {
       return InvalidInput("claims no samples");
     }
-    return FoldPayload(update.payload, by_samples_ ? static_cast<double>(update.num_samples) : 1, layout_,
-                       sum_);
+    return FoldPayload(update.payload, Weight(update, *client), layout_, sum_);
   }
 
   absl::Status MergeWith(Aggregator&& other) override {
@@ -57,9 +59,14 @@ class FedAvg final : public Aggregator {
   }
 
  private:
+  double Weight(const Update& update, const ClientInfo& client) const {
+    if (weights_) return (*weights_)[static_cast<size_t>(&client - cohort_.data())];
+    return by_samples_ ? static_cast<double>(update.num_samples) : 1;
+  }
   // What the weights of the whole cohort can sum to. Known before the first update, and the same in every
   // partial aggregator of the round: it sets the fixed point of the sum.
   double WeightBound() const {
+    if (weights_) return std::max(std::accumulate(weights_->begin(), weights_->end(), 0.0), 1e-300);
     double bound = by_samples_ ? 0 : static_cast<double>(cohort_.size());
     if (by_samples_) {
       for (const ClientInfo& client : cohort_) bound += static_cast<double>(client.num_samples);
@@ -70,6 +77,7 @@ class FedAvg final : public Aggregator {
   const bool by_samples_;
   const Layout& layout_;
   const std::vector<ClientInfo> cohort_;
+  const std::optional<std::vector<double>> weights_;  // by place in the cohort
   ExactSum sum_;
 };
 

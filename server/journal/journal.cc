@@ -1,6 +1,6 @@
 // DIR/journal holds
-//   journal.db       SQLite: rounds (record), states (the two newest: file, policy, selector), facts
-//   <sha256>.state   safetensors: the model by layout, and "server_optimizer/NAME" vectors
+//   journal.db       SQLite: rounds (record), states (the two newest: file, numbers, policy, selector), facts
+//   <sha256>.state   safetensors: the model by layout, and "PART/NAME" vectors (server_optimizer/momentum)
 //   lock             held by the process that has the journal open
 #include "server/journal/journal.h"
 
@@ -13,11 +13,11 @@
 #include <cstring>
 #include <deque>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/safetensors.h"
@@ -28,9 +28,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kSchemaVersion = 1;
+constexpr int64_t kSchemaVersion = 2;
 constexpr size_t kStatesKept = 2;
-constexpr char kOptimizerPrefix[] = "server_optimizer/";
 
 // An advisory lock on a file; the kernel drops it with the process, however that ends.
 class FileLock {
@@ -63,31 +62,70 @@ absl::Status SyncFolder(const std::string& path) {
   return absl::OkStatus();
 }
 
-// The state file's bytes, made in one pass over the vectors.
-std::string StateBytes(const EngineState& state, const Layout& layout) {
-  Layout all = layout;  // its fingerprint is of no use here
-  size_t floats = state.model.size();
-  for (const auto& [name, values] : state.server_optimizer) {
-    all.entries.push_back({.name = absl::StrCat(kOptimizerPrefix, name),
-                           .shape = {static_cast<int64_t>(values.size())},
-                           .offset = static_cast<int64_t>(floats)});
-    floats += values.size();
+// The state file in pieces: a header, and the vectors where they lie (a large model is not copied).
+class StateFile {
+ public:
+  // `state` outlives it, unchanged.
+  StateFile(const EngineState& state, const Layout& layout) {
+    Layout all = layout;  // its fingerprint is of no use here
+    auto floats = static_cast<int64_t>(state.model.size());
+    pieces_.emplace_back();
+    Append(state.model);
+    for (const auto& [part, remembered] : state.parts) {
+      for (const auto& [name, values] : remembered.vectors) {
+        const auto size = static_cast<int64_t>(values.size());
+        all.entries.push_back({.name = absl::StrCat(part, "/", name), .shape = {size}, .offset = floats});
+        floats += size;
+        Append(values);
+      }
+    }
+    header_ = SafetensorsHeader(all);
+    pieces_.front() = header_;
   }
-  const std::string header = SafetensorsHeader(all);
-  std::string bytes;
-  bytes.reserve(header.size() + floats * sizeof(float));
-  bytes.append(header);
-  const auto append = [&bytes](const std::vector<float>& values) {
-    bytes.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
-  };
-  append(state.model);
-  for (const auto& [name, values] : state.server_optimizer) append(values);
-  return bytes;
+  StateFile(const StateFile&) = delete;
+  StateFile& operator=(const StateFile&) = delete;
+
+  std::span<const std::string_view> pieces() const { return pieces_; }
+
+ private:
+  void Append(const std::vector<float>& values) {
+    pieces_.emplace_back(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+  }
+
+  std::string header_;
+  std::vector<std::string_view> pieces_;
+};
+
+// The numbers of all parts, {"PART/NAME": value}: JSON keeps every bit of a finite double.
+std::string NumbersToJson(const EngineState& state) {
+  nlohmann::json json = nlohmann::json::object();
+  for (const auto& [part, remembered] : state.parts) {
+    for (const auto& [name, value] : remembered.numbers) json[absl::StrCat(part, "/", name)] = value;
+  }
+  return json.dump();
 }
 
-// The inverse of StateBytes; `path` is for errors.
-absl::Status ParseState(std::string_view bytes, const std::string& path, const Layout& layout,
-                        EngineState& state) {
+// Splits "PART/NAME"; an empty part where there is none.
+std::pair<std::string, std::string> SplitKey(const std::string& key) {
+  const size_t slash = key.find('/');
+  if (slash == std::string::npos) return {"", key};
+  return {key.substr(0, slash), key.substr(slash + 1)};
+}
+
+absl::Status ReadNumbers(const std::string& text, const std::string& path, EngineState& state) {
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return InvalidInput(absl::StrCat(path, ": damaged: the numbers of a state"));
+  for (const auto& [key, value] : json.items()) {
+    if (!value.is_number()) return InvalidInput(absl::StrCat(path, ": damaged: number '", key, "' of a state"));
+    const auto [part, name] = SplitKey(key);
+    state.parts[part].numbers[name] = value.get<double>();
+  }
+  return absl::OkStatus();
+}
+
+// The inverse of StateFile; `path` is for errors.
+absl::Status ReadStateFile(std::string_view bytes, const std::string& path, const Layout& layout,
+                           EngineState& state) {
   MUSTER_ASSIGN_OR_RETURN(NamedTensors file, ParseSafetensors(bytes, path));
   state.model.resize(static_cast<size_t>(layout.size));
   for (const Layout::Entry& entry : layout.entries) {
@@ -101,12 +139,12 @@ absl::Status ParseState(std::string_view bytes, const std::string& path, const L
     file.tensors.erase(found);
   }
   for (auto& [key, tensor] : file.tensors) {
-    absl::string_view name = key;
-    if (!absl::ConsumePrefix(&name, kOptimizerPrefix)) {
+    const auto [part, name] = SplitKey(key);
+    if (part.empty()) {
       return InvalidInput(absl::StrCat(path, ": its model is not the configured one (tensor '", key,
                                        "' is too many); resume with the run's own configuration"));
     }
-    state.server_optimizer[std::string(name)] = std::move(tensor.values);
+    state.parts[part].vectors[name] = std::move(tensor.values);
   }
   return absl::OkStatus();
 }
@@ -136,7 +174,7 @@ class SqliteJournal final : public Journal {
           database_->Run("CREATE TABLE rounds (round INTEGER PRIMARY KEY, record TEXT NOT NULL)"));
       MUSTER_RETURN_IF_ERROR(
           database_->Run("CREATE TABLE states (round INTEGER PRIMARY KEY, file TEXT NOT NULL, "
-                         "policy TEXT NOT NULL, selector TEXT NOT NULL)"));
+                         "numbers TEXT NOT NULL, policy TEXT NOT NULL, selector TEXT NOT NULL)"));
       MUSTER_RETURN_IF_ERROR(
           database_->Run("CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"));
       return database_->Run(absl::StrCat("PRAGMA user_version = ", kSchemaVersion));
@@ -202,14 +240,15 @@ class SqliteJournal final : public Journal {
     }
     std::string file;
     {
-      const std::string bytes = StateBytes(state, layout);
-      file = absl::StrCat(Sha256Hex(bytes), ".state");
-      MUSTER_RETURN_IF_ERROR(WriteFileAtomic(PathOf(file), bytes, durability_ == Durability::kPower));
+      const StateFile content(state, layout);
+      file = absl::StrCat(Sha256Hex(content.pieces()), ".state");
+      MUSTER_RETURN_IF_ERROR(
+          WriteFileAtomic(PathOf(file), content.pieces(), durability_ == Durability::kPower));
     }
     const absl::Status stored = Transaction([&]() -> absl::Status {
       MUSTER_RETURN_IF_ERROR(database_->Run("INSERT INTO rounds VALUES (?, ?)", {round, record}));
-      MUSTER_RETURN_IF_ERROR(database_->Run("INSERT INTO states VALUES (?, ?, ?, ?)",
-                                            {round, file, state.policy, state.selector}));
+      MUSTER_RETURN_IF_ERROR(database_->Run("INSERT INTO states VALUES (?, ?, ?, ?, ?)",
+                                            {round, file, NumbersToJson(state), state.policy, state.selector}));
       return database_->Run("DELETE FROM states WHERE round <= ?",
                             {round - static_cast<int64_t>(kStatesKept)});
     });
@@ -231,17 +270,20 @@ class SqliteJournal final : public Journal {
     if (rounds_ == 0) return std::nullopt;
     EngineState state;
     state.rounds = rounds_;
-    MUSTER_RETURN_IF_ERROR(database_->Run("SELECT policy, selector FROM states WHERE round = ?",
+    std::string numbers;
+    MUSTER_RETURN_IF_ERROR(database_->Run("SELECT policy, selector, numbers FROM states WHERE round = ?",
                                           {rounds_ - 1}, [&](const Database::Row& row) {
                                             state.policy = row.Bytes(0);
                                             state.selector = row.Bytes(1);
+                                            numbers = row.Bytes(2);
                                           }));
+    MUSTER_RETURN_IF_ERROR(ReadNumbers(numbers, PathOf("journal.db"), state));
     const std::string& file = states_.back();
     MUSTER_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(PathOf(file)));
     if (absl::StrCat(Sha256Hex(bytes), ".state") != file) {
       return Damaged(file, "its content does not match the hash in its name: cut off or altered");
     }
-    MUSTER_RETURN_IF_ERROR(ParseState(bytes, PathOf(file), layout, state));
+    MUSTER_RETURN_IF_ERROR(ReadStateFile(bytes, PathOf(file), layout, state));
     return state;
   }
 

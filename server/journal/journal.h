@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/parameters.h"
+#include "core/state.h"
 #include "core/status.h"
 
 namespace muster {
@@ -19,7 +20,7 @@ namespace muster {
 struct EngineState {
   int64_t rounds = 0;  // committed so far
   std::vector<float> model;
-  std::map<std::string, std::vector<float>> server_optimizer;
+  std::map<std::string, State> parts;  // of "server_optimizer" and whatever else remembers, by name
   std::string policy;
   std::string selector;
 };

@@ -36,7 +36,8 @@ class Adaptive final : public ServerOptimizer {
         momentum_(static_cast<size_t>(size_)),
         second_moment_(static_cast<size_t>(size_), static_cast<float>(options.tau * options.tau)) {}
 
-  absl::Status Step(std::span<const float> delta, Parameters model) override {
+  absl::Status Step(const Aggregate& aggregate, Parameters model) override {
+    const std::vector<float>& delta = aggregate.delta;
     MUSTER_RETURN_IF_ERROR(CheckStep(delta, model, size_));
     ++steps_;
     const double beta1 = options_.beta1, beta2 = options_.beta2, tau = options_.tau;
@@ -57,27 +58,17 @@ class Adaptive final : public ServerOptimizer {
   }
 
   State Save() const override {
-    State state{{"momentum", momentum_}, {"second_moment", second_moment_}};
-    // State is vectors of the model's size; the step counts as one that is the same everywhere.
-    if (options_.bias_correction) {
-      state["steps"] = std::vector<float>(static_cast<size_t>(size_), static_cast<float>(steps_));
-    }
+    State state{.vectors = {{"momentum", momentum_}, {"second_moment", second_moment_}}, .numbers = {}};
+    if (options_.bias_correction) state.numbers["steps"] = static_cast<double>(steps_);
     return state;
   }
   absl::Status Load(State state) override {
-    std::vector<float> momentum, second_moment, steps;
-    std::map<std::string, std::vector<float>*> fields{{"momentum", &momentum},
-                                                      {"second_moment", &second_moment}};
-    if (options_.bias_correction) fields["steps"] = &steps;
-    MUSTER_RETURN_IF_ERROR(LoadState(std::move(state), size_, fields));
-    for (const float value : steps) {
-      if (!(value >= 0 && value < 0x1.0p24f && value == steps[0])) {
-        return InvalidInput("server optimizer state 'steps' is damaged: not one count of steps");
-      }
-    }
-    momentum_ = std::move(momentum);
-    second_moment_ = std::move(second_moment);
-    steps_ = steps.empty() ? 0 : static_cast<int64_t>(steps[0]);
+    double steps = 0;
+    std::map<std::string, double*> numbers;
+    if (options_.bias_correction) numbers["steps"] = &steps;
+    MUSTER_RETURN_IF_ERROR(LoadState(std::move(state), size_,
+                                     {{"momentum", &momentum_}, {"second_moment", &second_moment_}}, numbers));
+    steps_ = static_cast<int64_t>(steps);
     return absl::OkStatus();
   }
   std::unique_ptr<ServerOptimizer> Clone() const override { return std::make_unique<Adaptive>(*this); }

@@ -10,10 +10,10 @@
 
 namespace muster {
 
-// Moves `state` into `fields`, by name. INVALID_ARGUMENT, with all fields unchanged, unless the names are
-// exactly those of `fields` and every vector has `size` elements.
-absl::Status LoadState(ServerOptimizer::State state, int64_t size,
-                       const std::map<std::string, std::vector<float>*>& fields);
+// Moves `state` into the fields, by name. INVALID_ARGUMENT, with all of them unchanged, unless the names are
+// exactly those of `vectors` and `numbers`, every vector has `size` elements and every number is finite.
+absl::Status LoadState(State state, int64_t size, const std::map<std::string, std::vector<float>*>& vectors,
+                       const std::map<std::string, double*>& numbers = {});
 
 // INTERNAL unless both have `size` elements.
 absl::Status CheckStep(std::span<const float> delta, ConstParameters model, int64_t size);

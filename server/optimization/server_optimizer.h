@@ -4,13 +4,16 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "core/parameters.h"
 #include "core/registry.h"
+#include "core/state.h"
 #include "core/status.h"
+#include "server/aggregation/aggregator.h"
 
 namespace muster {
 
@@ -22,14 +25,23 @@ class ServerOptimizer {
   static constexpr char kKind[] = "server optimizer";
   static constexpr char kList[] = "server_optimizers";
   struct Context {
-    int64_t size = 0;  // elements of the model
+    int64_t size = 0;     // elements of the model
+    int64_t clients = 1;  // of the federation
   };
-  // State by name ("momentum", "second_moment"); each vector has `size` elements.
-  using State = std::map<std::string, std::vector<float>>;
-
   virtual ~ServerOptimizer() = default;
-  // Both have `size` elements.
-  virtual absl::Status Step(std::span<const float> delta, Parameters model) = 0;
+  // aggregate.delta and `model` have `size` elements.
+  virtual absl::Status Step(const Aggregate& aggregate, Parameters model) = 0;
+  // Methods that live at client and server at once (SCAFFOLD, ALSO, majority vote) override what they need:
+  // vectors that go to every client with the next task, of any size;
+  virtual std::map<std::string, std::vector<float>> Broadcast() const { return {}; }
+  // names of the extra vectors that updates must bring, [size] each; others are refused;
+  virtual std::vector<std::string> Extras() const { return {}; }
+  // weights of the next round's cohort, one each, instead of the aggregator's;
+  virtual std::optional<std::vector<double>> Weights(std::span<const ClientInfo> /*cohort*/) const {
+    return std::nullopt;
+  }
+  // numbers worth seeing after a step, by name (group weights, a step size): they go into the round's record.
+  virtual Numbers Report() const { return {}; }
   // Saved and loaded, the next step has the same bits. Load refuses names or sizes that are not its own.
   virtual State Save() const = 0;
   virtual absl::Status Load(State state) = 0;

@@ -23,7 +23,8 @@ class Sgd final : public ServerOptimizer {
     if (options_.momentum > 0) momentum_.resize(static_cast<size_t>(size_));
   }
 
-  absl::Status Step(std::span<const float> delta, Parameters model) override {
+  absl::Status Step(const Aggregate& aggregate, Parameters model) override {
+    const std::vector<float>& delta = aggregate.delta;
     MUSTER_RETURN_IF_ERROR(CheckStep(delta, model, size_));
     const double rate = options_.learning_rate, beta = options_.momentum;
     if (momentum_.empty()) {
@@ -41,7 +42,7 @@ class Sgd final : public ServerOptimizer {
     return absl::OkStatus();
   }
 
-  State Save() const override { return options_.momentum > 0 ? State{{"momentum", momentum_}} : State{}; }
+  State Save() const override { return options_.momentum > 0 ? State{.vectors = {{"momentum", momentum_}}, .numbers = {}} : State{}; }
   absl::Status Load(State state) override {
     if (options_.momentum == 0) return LoadState(std::move(state), size_, {});
     return LoadState(std::move(state), size_, {{"momentum", &momentum_}});

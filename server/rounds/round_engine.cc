@@ -4,8 +4,8 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <utility>
-#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "core/random.h"
@@ -16,6 +16,10 @@ namespace {
 
 constexpr char kFinishedKey[] = "finished";  // a fact of the journal: why the run ended
 constexpr char kStopped[] = "stopped";
+constexpr char kPlanKey[] = "plan";  // a fact of the journal: the cohort of the round in flight
+// Parts of the engine's state.
+constexpr char kServerOptimizer[] = "server_optimizer";
+constexpr char kClients[] = "clients";  // the mean of the clients' optimiser state
 
 using Clock = std::chrono::steady_clock;
 double SecondsSince(Clock::time_point start) {
@@ -33,22 +37,11 @@ bool IsMultiple(int64_t rounds, int64_t every) { return every > 0 && rounds % ev
 }  // namespace
 
 struct RoundEngine::Round {
-  // What is remembered of an accepted update, at its client's place in the cohort.
-  struct Answer {
-    bool given = false;
-    bool accepted = false;
-    int64_t samples = 0;
-    double train_loss = 0;
-  };
-
   Decision decision;
-  std::vector<ClientInfo> cohort;                   // ascending by id
-  std::shared_ptr<const std::vector<float>> start;  // the model the round starts from
-  std::unique_ptr<Aggregator> aggregator;
-  std::vector<Answer> answers;  // one per client of the cohort
-  // For candidates; only if the policy asked to keep updates.
-  std::vector<Update> kept;  // ascending by client
-  std::unique_ptr<ServerOptimizer> optimizer_before;
+  std::vector<ClientInfo> cohort;             // ascending by id
+  std::shared_ptr<std::vector<float>> start;  // the model the round starts from
+  std::unique_ptr<Answers> answers;
+  std::unique_ptr<ServerOptimizer> optimizer_before;  // for candidates; only if the policy asked to keep updates
   RoundRecord record;
 };
 
@@ -74,6 +67,10 @@ absl::StatusOr<std::vector<float>> RoundEngine::Run(std::vector<float> model) {
       why = kStopped;
       break;
     }
+    const absl::Status ready =
+        parts_.pool->WaitUntilReady([this] { return stop_requested_.load(std::memory_order_relaxed); });
+    if (absl::IsCancelled(ready)) continue;
+    MUSTER_RETURN_IF_ERROR(ready);
     absl::StatusOr<RoundRecord> record = RunRound();
     if (!record.ok()) {
       phase_ = Phase::kIdle;
@@ -110,7 +107,8 @@ absl::StatusOr<std::optional<std::string>> RoundEngine::Resume() {
   totals_ = last.totals;
   MUSTER_RETURN_IF_ERROR(parts_.policy->Load(state_.policy));
   MUSTER_RETURN_IF_ERROR(parts_.selector->Load(state_.selector));
-  MUSTER_RETURN_IF_ERROR(parts_.server_optimizer->Load(std::move(state_.server_optimizer)));
+  MUSTER_RETURN_IF_ERROR(parts_.server_optimizer->Load(std::move(state_.parts[kServerOptimizer])));
+  state_.parts.erase(kServerOptimizer);
   // A crash may have come between the last round and the word that the run is finished.
   return finished ? finished : ShouldStop(last);
 }
@@ -158,6 +156,19 @@ absl::Status RoundEngine::Select(Round& round) {
   record.reason = round.decision.reason;
   record.trust_loss = parts_.policy->last_trust_loss();
 
+  MUSTER_ASSIGN_OR_RETURN(const bool planned, RecallPlan(round));
+  if (!planned) {
+    MUSTER_RETURN_IF_ERROR(ChooseCohort(round, available));
+    MUSTER_RETURN_IF_ERROR(WritePlan(round));
+  }
+  Emit(RoundStarted{
+      .round = record.round, .clients = static_cast<int64_t>(record.cohort.size()), .reason = record.reason});
+  return absl::OkStatus();
+}
+
+absl::Status RoundEngine::ChooseCohort(Round& round, std::span<const ClientInfo> available) {
+  RoundRecord& record = round.record;
+  const auto available_count = static_cast<int64_t>(available.size());
   const bool pinned = !options_.pinned_cohorts.empty();
   if (pinned) {
     record.cohort = options_.pinned_cohorts[static_cast<size_t>(record.round)];
@@ -165,7 +176,9 @@ absl::Status RoundEngine::Select(Round& round) {
     Random random({.seed = options_.seed,
                    .purpose = Purpose::kSelection,
                    .round = static_cast<uint64_t>(record.round)});
-    const int64_t count = std::clamp<int64_t>(round.decision.clients, 1, available_count);
+    const auto asked = static_cast<int64_t>(
+        std::ceil(static_cast<double>(round.decision.clients) * (1 + options_.over_select)));
+    const int64_t count = std::clamp<int64_t>(asked, 1, available_count);
     MUSTER_ASSIGN_OR_RETURN(record.cohort, parts_.selector->Select(count, available, random));
   }
   std::sort(record.cohort.begin(), record.cohort.end());
@@ -182,100 +195,103 @@ absl::Status RoundEngine::Select(Round& round) {
       return bad(absl::StrCat("names client ", id, " twice"));
     round.cohort.push_back(*found);
   }
-  Emit(RoundStarted{
-      .round = record.round, .clients = static_cast<int64_t>(record.cohort.size()), .reason = record.reason});
   return absl::OkStatus();
+}
+
+// A cohort is written down before anybody hears of it: a round that a crash cut off is done again with the same
+// clients, whoever is there by then.
+absl::Status RoundEngine::WritePlan(const Round& round) {
+  if (parts_.journal == nullptr) return absl::OkStatus();
+  nlohmann::json clients = nlohmann::json::array();
+  for (const ClientInfo& client : round.cohort) clients.push_back({client.id, client.num_samples});
+  return parts_.journal->Put(
+      kPlanKey, nlohmann::json({{"round", round.record.round}, {"clients", std::move(clients)}}).dump());
+}
+
+absl::StatusOr<bool> RoundEngine::RecallPlan(Round& round) {
+  if (parts_.journal == nullptr) return false;
+  MUSTER_ASSIGN_OR_RETURN(const std::optional<std::string> text, parts_.journal->Get(kPlanKey));
+  if (!text) return false;
+  const nlohmann::json plan = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  try {
+    if (plan.at("round").get<int64_t>() != round.record.round) return false;
+    for (const auto& [id, samples] : plan.at("clients").get<std::vector<std::pair<ClientId, int64_t>>>()) {
+      round.cohort.push_back({.id = id, .num_samples = samples});
+      round.record.cohort.push_back(id);
+    }
+  } catch (const nlohmann::json::exception& error) {
+    return InternalError(absl::StrCat("the journal's plan of the round in flight is damaged: ", error.what()));
+  }
+  return !round.cohort.empty();
 }
 
 absl::Status RoundEngine::Train(Round& round) {
   RoundRecord& record = round.record;
   record.learning_rate_factor = parts_.schedule->Factor(record.round);
-  MUSTER_ASSIGN_OR_RETURN(round.aggregator,
-                          Registry<Aggregator>::Get().Create(
-                              options_.aggregator, {.layout = parts_.layout,
-                                                    .cohort = round.cohort,
-                                                    .uniform_weights = round.decision.uniform_weights}));
-  // Moved, not copied: until Apply the model of the round in flight is `start`.
-  round.start = std::make_shared<const std::vector<float>>(std::move(state_.model));
-  round.answers.resize(round.cohort.size());
   record.totals = totals_;
+  MUSTER_ASSIGN_OR_RETURN(round.answers, MakeAnswers(round, round.cohort, record));
+  // Moved, not copied: until Apply the model of the round in flight is `start`.
+  round.start = std::make_shared<std::vector<float>>(std::move(state_.model));
   absl::Status broken;  // the pool broke its contract
-
   const auto sink = [&](Outcome outcome) {
-    auto* update = std::get_if<Update>(&outcome);
-    const ClientId client = update != nullptr ? update->client : std::get<ClientFailure>(outcome).client;
-    const auto found = std::lower_bound(record.cohort.begin(), record.cohort.end(), client);
-    const auto index = static_cast<size_t>(found - record.cohort.begin());
-    if (found == record.cohort.end() || *found != client || round.answers[index].given) {
-      broken.Update(
-          InternalError(absl::StrCat("client pool: an answer of client ", client, " is not expected")));
-      return;
-    }
-    Round::Answer& answer = round.answers[index];
-    answer.given = true;
-    ClientFinished event{.round = record.round, .client = client, .accepted = false, .metrics = {}};
-    if (update != nullptr) {
-      event.metrics = update->metrics;
-      ++record.totals.uploads;
-      record.upload_bytes += update->payload.size();
-      record.download_bytes += update->download_bytes;
-      const absl::Status added = round.aggregator->Add(*update);
-      if (added.ok()) {
-        event.accepted = true;
-        ++record.accepted;
-        record.totals.samples_trained += update->num_samples;
-        answer = {.given = true,
-                  .accepted = true,
-                  .samples = update->num_samples,
-                  .train_loss = update->metrics.train_loss};
-        if (round.decision.keep_updates) round.kept.push_back(std::move(*update));
-      } else {
-        record.failures.push_back({.client = client,
-                                   .stage = "verify",
-                                   .code = absl::StatusCodeToString(added.code()),
-                                   .message = Message(added),
-                                   .download_bytes = update->download_bytes});
-      }
-    } else {
-      auto& failure = std::get<ClientFailure>(outcome);
-      record.download_bytes += failure.download_bytes;
-      record.failures.push_back(std::move(failure));
+    ClientFinished event{.round = record.round, .client = 0, .accepted = false, .metrics = {}};
+    if (const absl::Status taken = round.answers->Take(std::move(outcome), event); !taken.ok()) {
+      broken.Update(taken);
+      return false;
     }
     Emit(event);
+    return event.accepted;
   };
-  // A policy that sets epochs means them, also where the configuration counts steps.
-  const bool own_epochs = round.decision.epochs > 0;
-  const Task task{.round = record.round,
-                  .seed = options_.seed,
-                  .model = round.start,
-                  .epochs = own_epochs ? round.decision.epochs : options_.epochs,
-                  .steps = own_epochs ? 0 : options_.steps,
-                  .learning_rate_factor = record.learning_rate_factor};
   // Never cancelled: a stop request lets the round in flight finish.
-  MUSTER_RETURN_IF_ERROR(parts_.pool->Run(task, record.cohort, sink, [] { return false; }));
+  MUSTER_RETURN_IF_ERROR(parts_.pool->Run(MakeTask(round), record.cohort, sink, [] { return false; }));
   MUSTER_RETURN_IF_ERROR(broken);
-
-  // Answers came in any order; what is recorded is in the order of clients.
-  std::sort(record.failures.begin(), record.failures.end(),
-            [](const ClientFailure& a, const ClientFailure& b) { return a.client < b.client; });
-  std::sort(round.kept.begin(), round.kept.end(),
-            [](const Update& a, const Update& b) { return a.client < b.client; });
-  double loss_sum = 0, samples = 0;
-  for (size_t i = 0; i < round.answers.size(); ++i) {
-    const Round::Answer& answer = round.answers[i];
-    if (!answer.given) {
-      return InternalError(absl::StrCat("client pool: no answer of client ", record.cohort[i]));
-    }
-    // A loss is a client's claim: one that is no number must not hide those of the others.
-    if (!answer.accepted || !std::isfinite(answer.train_loss)) continue;
-    loss_sum += answer.train_loss * static_cast<double>(answer.samples);
-    samples += static_cast<double>(answer.samples);
-  }
-  if (samples > 0) record.train_loss = loss_sum / samples;
+  MUSTER_RETURN_IF_ERROR(round.answers->Close());
   record.totals.client_trainings += static_cast<int64_t>(record.cohort.size());
   record.totals.upload_bytes += record.upload_bytes;
   record.totals.download_bytes += record.download_bytes;
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Answers>> RoundEngine::MakeAnswers(const Round& round,
+                                                                  const std::vector<ClientInfo>& cohort,
+                                                                  RoundRecord& record) const {
+  const ServerOptimizer& method =
+      round.optimizer_before ? *round.optimizer_before : *parts_.server_optimizer;
+  MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<Aggregator> aggregator,
+                          Registry<Aggregator>::Get().Create(
+                              options_.aggregator, {.layout = parts_.layout,
+                                                    .cohort = cohort,
+                                                    .uniform_weights = round.decision.uniform_weights,
+                                                    .weights = method.Weights(cohort)}));
+  const std::vector<std::string> extras = method.Extras();
+  return std::make_unique<Answers>(
+      cohort, std::move(aggregator), *parts_.layout,
+      ExtraRules{.required = {extras.begin(), extras.end()}, .optimizer_state = options_.average_state},
+      round.decision.keep_updates, record);
+}
+
+Task RoundEngine::MakeTask(const Round& round) const {
+  // A policy that sets epochs means them, also where the configuration counts steps.
+  const bool own_epochs = round.decision.epochs > 0;
+  Task task{.round = round.record.round,
+            .seed = options_.seed,
+            .model = round.start,
+            .epochs = own_epochs ? round.decision.epochs : options_.epochs,
+            .steps = own_epochs ? 0 : options_.steps,
+            .learning_rate_factor = round.record.learning_rate_factor,
+            .vectors = {},
+            .deadline_seconds = options_.deadline_seconds,
+            .enough = options_.over_select > 0 ? round.decision.clients : 0};
+  const auto add = [&task](const std::map<std::string, std::vector<float>>& vectors) {
+    for (const auto& [name, values] : vectors) {
+      task.vectors[name] = std::make_shared<const std::vector<float>>(values);
+    }
+  };
+  add(parts_.server_optimizer->Broadcast());
+  if (const auto clients = state_.parts.find(kClients); clients != state_.parts.end()) {
+    add(clients->second.vectors);
+  }
+  return task;
 }
 
 absl::Status RoundEngine::Apply(Round& round) {
@@ -286,16 +302,36 @@ absl::Status RoundEngine::Apply(Round& round) {
                                                " clients returned a usable update; first: client ",
                                                first.client, ": ", first.stage, ": ", first.message));
   }
-  absl::StatusOr<Aggregate> aggregate = std::move(*round.aggregator).Finish();
+  if (record.accepted < options_.quorum) {
+    return absl::UnavailableError(absl::StrCat("only ", record.accepted, " of the ", record.cohort.size(),
+                                               " clients returned a usable update, federation.quorum is ",
+                                               options_.quorum));
+  }
+  absl::StatusOr<Aggregate> aggregate = round.answers->Finish(options_.clients);
   if (absl::IsFailedPrecondition(aggregate.status()))
     return absl::UnavailableError(aggregate.status().message());
   MUSTER_RETURN_IF_ERROR(aggregate.status());
-  round.aggregator.reset();
   record.update_norm = Norm(aggregate->delta);
-  if (round.decision.keep_updates) round.optimizer_before = parts_.server_optimizer->Clone();
-  state_.model = *round.start;
-  MUSTER_RETURN_IF_ERROR(parts_.server_optimizer->Step(aggregate->delta, state_.model));
+  if (round.decision.keep_updates) {
+    round.optimizer_before = parts_.server_optimizer->Clone();
+    state_.model = *round.start;
+  } else {
+    // Nobody needs the old model any more; a large one is not held twice.
+    state_.model = round.start.use_count() == 1 ? std::move(*round.start) : *round.start;
+  }
+  MUSTER_RETURN_IF_ERROR(parts_.server_optimizer->Step(*aggregate, state_.model));
+  record.numbers = parts_.server_optimizer->Report();
+  KeepClientState(*std::move(aggregate));
   return Observe(round);
+}
+
+void RoundEngine::KeepClientState(Aggregate aggregate) {
+  if (!options_.average_state) return;
+  State state;
+  for (auto& [name, mean] : aggregate.extras) {
+    if (name.starts_with("optimizer/")) state.vectors[name] = std::move(mean);
+  }
+  state_.parts[kClients] = std::move(state);
 }
 
 absl::Status RoundEngine::Observe(Round& round) {
@@ -307,9 +343,7 @@ absl::Status RoundEngine::Observe(Round& round) {
     return CandidateModel(round, subset);
   };
   KeptUpdates kept{.clients = {}, .candidate = candidate};
-  for (size_t i = 0; round.decision.keep_updates && i < round.cohort.size(); ++i) {
-    if (round.answers[i].accepted) kept.clients.push_back(round.cohort[i]);
-  }
+  if (round.decision.keep_updates) kept.clients = round.answers->accepted();
   MUSTER_ASSIGN_OR_RETURN(round.record.search,
                           parts_.policy->Observe({.round = round.record.round,
                                                   .cohort = round.cohort,
@@ -318,32 +352,33 @@ absl::Status RoundEngine::Observe(Round& round) {
                                                   .selector = parts_.selector,
                                                   .seed = options_.seed,
                                                   .trust_loss = trust_loss}));
-  round.kept.clear();
+  round.answers->Forget();
   round.optimizer_before.reset();
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<float>> RoundEngine::CandidateModel(const Round& round,
                                                                std::span<const size_t> subset) const {
+  const std::vector<Update>& kept = round.answers->kept();
   std::vector<size_t> chosen(subset.begin(), subset.end());
   std::sort(chosen.begin(), chosen.end());
   if (std::adjacent_find(chosen.begin(), chosen.end()) != chosen.end() ||
-      (!chosen.empty() && chosen.back() >= round.kept.size())) {
+      (!chosen.empty() && chosen.back() >= kept.size())) {
     return InternalError("candidate: the subset must name distinct kept updates");
   }
-  std::vector<ClientInfo> cohort;  // as if only they had been asked
+  // A round of its own, as if only they had been asked.
+  std::vector<ClientInfo> cohort;
+  for (const size_t index : chosen) cohort.push_back(*FindClient(round.cohort, kept[index].client));
+  RoundRecord record;
+  MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<Answers> answers, MakeAnswers(round, cohort, record));
   for (const size_t index : chosen) {
-    cohort.push_back(*FindClient(round.cohort, round.kept[index].client));
+    ClientFinished event;
+    MUSTER_RETURN_IF_ERROR(answers->Take(kept[index], event));
   }
-  MUSTER_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Aggregator> aggregator,
-      Registry<Aggregator>::Get().Create(
-          options_.aggregator,
-          {.layout = parts_.layout, .cohort = cohort, .uniform_weights = round.decision.uniform_weights}));
-  for (const size_t index : chosen) MUSTER_RETURN_IF_ERROR(aggregator->Add(round.kept[index]));
-  MUSTER_ASSIGN_OR_RETURN(const Aggregate aggregate, std::move(*aggregator).Finish());
+  if (!record.failures.empty()) return InternalError(record.failures.front().message);
+  MUSTER_ASSIGN_OR_RETURN(const Aggregate aggregate, answers->Finish(options_.clients));
   std::vector<float> model = *round.start;
-  MUSTER_RETURN_IF_ERROR(round.optimizer_before->Clone()->Step(aggregate.delta, model));
+  MUSTER_RETURN_IF_ERROR(round.optimizer_before->Clone()->Step(aggregate, model));
   return model;
 }
 
@@ -366,17 +401,18 @@ absl::Status RoundEngine::Commit(Round& round) {
   parts_.selector->Observe(record.round, record.cohort);
   state_.rounds = record.round + 1;
   if (parts_.journal != nullptr) {
-    state_.server_optimizer = parts_.server_optimizer->Save();
+    state_.parts[kServerOptimizer] = parts_.server_optimizer->Save();
     state_.policy = parts_.policy->Save();
     state_.selector = parts_.selector->Save();
     absl::Status committed = parts_.journal->Commit(ToJson(record), state_, *parts_.layout);
-    state_.server_optimizer.clear();
+    state_.parts.erase(kServerOptimizer);
     if (!committed.ok()) {
       state_.rounds = record.round;
       return committed;
     }
   }
   totals_ = record.totals;
+  parts_.pool->Committed(record.round);
   return absl::OkStatus();
 }
 

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -17,6 +18,7 @@
 #include "server/journal/journal.h"
 #include "server/optimization/server_optimizer.h"
 #include "server/participation/policy.h"
+#include "server/rounds/answers.h"
 #include "server/rounds/client_pool.h"
 #include "server/rounds/evaluator.h"
 #include "server/rounds/events.h"
@@ -32,6 +34,11 @@ struct EngineOptions {
   int64_t epochs = 1;  // local, unless the policy says otherwise
   int64_t steps = 0;
   PluginConfig aggregator;  // made anew for every round
+  int64_t clients = 1;      // of the federation
+  int64_t quorum = 1;       // fewer accepted updates end the run
+  double over_select = 0;   // ask this share of clients more than needed; the first to answer count
+  double deadline_seconds = 0;  // of a round's training; 0: none
+  bool average_state = false;   // clients send their optimiser's state; its mean goes to the next cohort
   int64_t evaluate_every = 1;
   int64_t evaluate_clients_every = 0;  // 0: never
   double stop_accuracy = 0;            // 0: never; likewise below
@@ -85,8 +92,16 @@ class RoundEngine {
   absl::StatusOr<RoundRecord> RunRound();
   // The phases, in order. An error leaves the round uncommitted and ends the run.
   absl::Status Select(Round& round);
+  absl::Status ChooseCohort(Round& round, std::span<const ClientInfo> available);
+  absl::Status WritePlan(const Round& round);
+  // Whether the journal has this round's cohort from before a crash; it is the round's then.
+  absl::StatusOr<bool> RecallPlan(Round& round);
   absl::Status Train(Round& round);
+  absl::StatusOr<std::unique_ptr<Answers>> MakeAnswers(const Round& round, const std::vector<ClientInfo>& cohort,
+                                                       RoundRecord& record) const;
+  Task MakeTask(const Round& round) const;
   absl::Status Apply(Round& round);
+  void KeepClientState(Aggregate aggregate);
   absl::Status Evaluate(Round& round);
   absl::Status Commit(Round& round);
 

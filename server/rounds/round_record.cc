@@ -89,6 +89,11 @@ RoundRecord Parse(const Json& json) {
   record.download_bytes = json.at("download_bytes").get<int64_t>();
   record.learning_rate_factor = Number(json.at("learning_rate_factor"));
   record.update_norm = Number(json.at("update_norm"));
+  if (const auto numbers = json.find("numbers"); numbers != json.end()) {
+    for (const auto& [name, values] : numbers->items()) {
+      for (const Json& value : values) record.numbers[name].push_back(Number(value));
+    }
+  }
   record.trust_loss = OptionalNumber(json, "trust_loss");
   if (const auto search = json.find("search"); search != json.end()) record.search = SearchFromJson(*search);
   if (const auto test = json.find("test"); test != json.end()) record.test = EvaluationFromJson(*test);
@@ -120,6 +125,7 @@ std::string ToJson(const RoundRecord& record) {
   json["download_bytes"] = record.download_bytes;
   json["learning_rate_factor"] = record.learning_rate_factor;
   json["update_norm"] = record.update_norm;
+  if (!record.numbers.empty()) json["numbers"] = record.numbers;
   if (record.trust_loss) json["trust_loss"] = *record.trust_loss;
   if (record.search) json["search"] = SearchToJson(*record.search);
   if (record.test) json["test"] = EvaluationToJson(*record.test);

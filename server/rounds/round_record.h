@@ -35,6 +35,7 @@ struct RoundRecord {
   int64_t download_bytes = 0;
   double learning_rate_factor = 1;
   double update_norm = 0;            // of the aggregate
+  Numbers numbers;                   // what the server optimiser reports: group weights, a step size
   std::optional<double> trust_loss;  // of the model the round started from
   std::optional<SearchRecord> search;
   std::optional<Evaluation> test;

@@ -68,7 +68,7 @@ class ScriptedPool final : public ClientPool {
 
   std::span<const ClientInfo> Available() const override { return clients_; }
 
-  absl::Status Run(const Task& task, std::span<const ClientId> cohort, absl::FunctionRef<void(Outcome)> sink,
+  absl::Status Run(const Task& task, std::span<const ClientId> cohort, absl::FunctionRef<bool(Outcome)> sink,
                    const std::function<bool()>& cancelled) override {
     tasks.push_back({task.round, task.epochs, task.steps, task.learning_rate_factor});
     std::vector<ClientId> clients(cohort.begin(), cohort.end());
@@ -205,16 +205,17 @@ class RotatingSelector final : public Selector {
 class HalvingMomentum final : public ServerOptimizer {
  public:
   explicit HalvingMomentum(int64_t size) : velocity_(static_cast<size_t>(size)) {}
-  absl::Status Step(std::span<const float> delta, Parameters model) override {
+  absl::Status Step(const Aggregate& aggregate, Parameters model) override {
+    const std::vector<float>& delta = aggregate.delta;
     for (size_t i = 0; i < velocity_.size(); ++i) {
       velocity_[i] = 0.5F * velocity_[i] + delta[i];
       model[i] += velocity_[i];
     }
     return absl::OkStatus();
   }
-  State Save() const override { return {{"velocity", velocity_}}; }
+  State Save() const override { return {.vectors = {{"velocity", velocity_}}, .numbers = {}}; }
   absl::Status Load(State state) override {
-    velocity_ = std::move(state.at("velocity"));
+    velocity_ = std::move(state.vectors.at("velocity"));
     return absl::OkStatus();
   }
   std::unique_ptr<ServerOptimizer> Clone() const override { return std::make_unique<HalvingMomentum>(*this); }

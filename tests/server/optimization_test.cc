@@ -67,7 +67,7 @@ TEST_P(EveryServerOptimizer, StateIsVectorsOfTheModelsSize) {
 TEST_P(EveryServerOptimizer, ACloneHasItsOwnState) {
   std::vector<float> model = Normals(1000);
   Steps(*optimizer_, model, 0, 5);
-  const ServerOptimizer::State before = optimizer_->Save();
+  const State before = optimizer_->Save();
   const auto clone = optimizer_->Clone();
   std::vector<float> clone_model = model;
   Steps(*clone, clone_model, 5, 5);
@@ -93,16 +93,16 @@ TEST_P(EveryServerOptimizer, AnUpdateOfZerosLeavesAFreshModel) {
 TEST_P(EveryServerOptimizer, RefusesStateThatIsNotItsOwn) {
   std::vector<float> model = Normals(1000);
   Steps(*optimizer_, model, 0, 3);
-  const ServerOptimizer::State before = optimizer_->Save();
+  const State before = optimizer_->Save();
 
-  ServerOptimizer::State foreign = before;
+  State foreign = before;
   foreign["alien"] = std::vector<float>(kSize);
   EXPECT_THAT(Message(optimizer_->Load(foreign)), HasSubstr("'alien'"));
   for (const auto& [name, values] : before) {
-    ServerOptimizer::State lacking = before;
+    State lacking = before;
     lacking.erase(name);
     EXPECT_THAT(Message(optimizer_->Load(lacking)), HasSubstr("'" + name + "'"));
-    ServerOptimizer::State shorter = before;
+    State shorter = before;
     shorter[name].pop_back();
     EXPECT_THAT(Message(optimizer_->Load(shorter)), HasSubstr("'" + name + "'"));
   }
@@ -216,7 +216,7 @@ TEST(AdaptiveServerOptimizerTest, SecondMomentStartsAtTauSquared) {
 
 TEST(AdaptiveServerOptimizerTest, RefusesACountOfStepsThatIsNone) {
   const auto adam = Make({"adam", {{"bias_correction", true}}}, 2);
-  ServerOptimizer::State state = adam->Save();
+  State state = adam->Save();
   state["steps"] = {1, 2};
   EXPECT_THAT(Message(adam->Load(state)), HasSubstr("'steps'"));
   state["steps"] = {NAN, NAN};

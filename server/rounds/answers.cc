@@ -1,0 +1,158 @@
+#include "server/rounds/answers.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "compression/compressor.h"
+
+namespace muster {
+namespace {
+
+constexpr size_t kMaxNames = 64;
+constexpr size_t kMaxNumbers = 1 << 16;
+constexpr char kOptimizerState[] = "optimizer/";
+
+}  // namespace
+
+Answers::Answers(std::vector<ClientInfo> cohort, std::unique_ptr<Aggregator> aggregator, const Layout& layout,
+                 ExtraRules rules, bool keep, RoundRecord& record)
+    : cohort_(std::move(cohort)),
+      aggregator_(std::move(aggregator)),
+      layout_(layout),
+      rules_(std::move(rules)),
+      keep_(keep),
+      record_(record),
+      answers_(cohort_.size()) {}
+
+absl::Status Answers::Take(Outcome outcome, ClientFinished& event) {
+  auto* update = std::get_if<Update>(&outcome);
+  const ClientId client = update != nullptr ? update->client : std::get<ClientFailure>(outcome).client;
+  const ClientInfo* found = FindClient(cohort_, client);
+  if (found == nullptr || answers_[static_cast<size_t>(found - cohort_.data())].given) {
+    return InternalError(absl::StrCat("client pool: an answer of client ", client, " is not expected"));
+  }
+  Answer& answer = answers_[static_cast<size_t>(found - cohort_.data())];
+  answer.given = true;
+  event.client = client;
+  if (update == nullptr) {
+    auto& failure = std::get<ClientFailure>(outcome);
+    record_.download_bytes += failure.download_bytes;
+    record_.failures.push_back(std::move(failure));
+    return absl::OkStatus();
+  }
+  event.metrics = update->metrics;
+  ++record_.totals.uploads;
+  record_.upload_bytes += update->upload_bytes();
+  record_.download_bytes += update->download_bytes;
+  if (const absl::Status folded = Fold(*update); !folded.ok()) {
+    record_.failures.push_back({.client = client,
+                                .stage = "verify",
+                                .code = absl::StatusCodeToString(folded.code()),
+                                .message = Message(folded),
+                                .download_bytes = update->download_bytes});
+    return absl::OkStatus();
+  }
+  event.accepted = true;
+  ++record_.accepted;
+  record_.totals.samples_trained += update->num_samples;
+  answer.accepted = true;
+  answer.samples = update->num_samples;
+  answer.metrics = update->metrics;
+  answer.numbers = std::move(update->numbers);
+  if (keep_) kept_.push_back(std::move(*update));
+  return absl::OkStatus();
+}
+
+// All that can be wrong is found before anything is added: a refused update leaves no trace.
+absl::Status Answers::Fold(const Update& update) {
+  MUSTER_RETURN_IF_ERROR(CheckNumbers(update.numbers));
+  for (const std::string& name : rules_.required) {
+    if (!update.extras.contains(name)) return InvalidInput(absl::StrCat("the extra vector '", name, "' is missing"));
+  }
+  std::map<std::string, std::vector<float>> extras;
+  for (const auto& [name, payload] : update.extras) {
+    const bool state = rules_.optimizer_state && name.starts_with(kOptimizerState);
+    if (!state && !rules_.required.contains(name)) {
+      return InvalidInput(absl::StrCat("the extra vector '", name, "' was not asked for"));
+    }
+    if (update.extras.size() > kMaxNames) return InvalidInput("too many extra vectors");
+    absl::StatusOr<std::vector<float>> values = DecodePayload(payload, layout_);
+    if (!values.ok()) return Annotate(values.status(), absl::StrCat("extra vector '", name, "'"));
+    for (const float value : *values) {
+      if (std::abs(value) > 0x1p20F) {
+        return InvalidInput(absl::StrCat("extra vector '", name, "': an element is beyond 2^20"));
+      }
+    }
+    extras[name] = *std::move(values);
+  }
+  MUSTER_RETURN_IF_ERROR(aggregator_->Add(update));
+  for (const auto& [name, values] : extras) {
+    auto [sum, made] = extras_.try_emplace(name, layout_.size, static_cast<double>(cohort_.size()));
+    MUSTER_RETURN_IF_ERROR(sum->second.Add(values, 1));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Answers::CheckNumbers(const Numbers& numbers) const {
+  size_t count = 0;
+  for (const auto& [name, values] : numbers) {
+    count += values.size();
+    for (const double value : values) {
+      if (!std::isfinite(value)) return InvalidInput(absl::StrCat("the number '", name, "' is ", value));
+    }
+  }
+  if (numbers.size() > kMaxNames || count > kMaxNumbers) return InvalidInput("too many numbers");
+  return absl::OkStatus();
+}
+
+absl::Status Answers::Close() {
+  std::sort(record_.failures.begin(), record_.failures.end(),
+            [](const ClientFailure& a, const ClientFailure& b) { return a.client < b.client; });
+  std::sort(kept_.begin(), kept_.end(), [](const Update& a, const Update& b) { return a.client < b.client; });
+  double loss_sum = 0, samples = 0;
+  for (size_t i = 0; i < answers_.size(); ++i) {
+    const Answer& answer = answers_[i];
+    if (!answer.given) {
+      return InternalError(absl::StrCat("client pool: no answer of client ", cohort_[i].id));
+    }
+    // A loss is a client's claim: one that is no number must not hide those of the others.
+    if (!answer.accepted || !std::isfinite(answer.metrics.train_loss)) continue;
+    loss_sum += answer.metrics.train_loss * static_cast<double>(answer.samples);
+    samples += static_cast<double>(answer.samples);
+  }
+  if (samples > 0) record_.train_loss = loss_sum / samples;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Aggregate> Answers::Finish(int64_t clients) {
+  MUSTER_ASSIGN_OR_RETURN(Aggregate aggregate, std::move(*aggregator_).Finish());
+  aggregator_.reset();
+  for (auto& [name, sum] : extras_) {
+    std::vector<float>& mean = aggregate.extras[name];
+    mean.resize(static_cast<size_t>(layout_.size));
+    MUSTER_RETURN_IF_ERROR(sum.Mean(mean));
+  }
+  extras_.clear();
+  for (size_t i = 0; i < answers_.size(); ++i) {
+    Answer& answer = answers_[i];
+    if (!answer.accepted) continue;
+    aggregate.reports.push_back({.client = cohort_[i],
+                                 .train_loss = answer.metrics.train_loss,
+                                 .steps = answer.metrics.steps,
+                                 .numbers = answer.numbers});
+  }
+  aggregate.share = static_cast<double>(aggregate.reports.size()) / static_cast<double>(std::max<int64_t>(clients, 1));
+  return aggregate;
+}
+
+std::vector<ClientInfo> Answers::accepted() const {
+  std::vector<ClientInfo> clients;
+  for (size_t i = 0; i < answers_.size(); ++i) {
+    if (answers_[i].accepted) clients.push_back(cohort_[i]);
+  }
+  return clients;
+}
+
+}  // namespace muster

@@ -1,0 +1,76 @@
+// The answers of one round's cohort: checked, folded into the aggregate, and remembered for the record.
+#ifndef MUSTER_SERVER_ROUNDS_ANSWERS_H_
+#define MUSTER_SERVER_ROUNDS_ANSWERS_H_
+
+#include <map>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/exact_sum.h"
+#include "core/parameters.h"
+#include "core/status.h"
+#include "server/aggregation/aggregator.h"
+#include "server/rounds/events.h"
+#include "server/rounds/round_record.h"
+
+namespace muster {
+
+// What extra vectors the updates of a round bring along.
+struct ExtraRules {
+  std::set<std::string> required;  // an update without one of them is refused
+  bool optimizer_state = false;    // further ones named "optimizer/..." are welcome
+};
+
+// Memory: the aggregator's, one exact sum per extra vector, a few numbers per client; updates only if `keep`.
+// Not thread-safe.
+class Answers {
+ public:
+  // `cohort` is ascending by id. `record` outlives this object and must have its cohort; its counts, bytes and failures
+  // grow with every answer.
+  Answers(std::vector<ClientInfo> cohort, std::unique_ptr<Aggregator> aggregator, const Layout& layout, ExtraRules rules,
+          bool keep, RoundRecord& record);
+
+  // Takes one client's answer. What became of it is also told by `event`. INTERNAL for a client that is not of the cohort
+  // or has answered already (the pool broke its contract).
+  absl::Status Take(Outcome outcome, ClientFinished& event);
+  // After the last answer: sorts what came in any order, fills in the record's training loss. INTERNAL if a client has not
+  // answered.
+  absl::Status Close();
+  // The aggregate with extras and reports; `clients` is the federation's. FAILED_PRECONDITION if nothing was folded.
+  absl::StatusOr<Aggregate> Finish(int64_t clients);
+
+  const std::vector<ClientInfo>& cohort() const { return cohort_; }
+  // The accepted ones, ascending by id, after Close.
+  std::vector<ClientInfo> accepted() const;
+  // Their updates, in the same order, if asked to keep them.
+  const std::vector<Update>& kept() const { return kept_; }
+  void Forget() { kept_.clear(); }
+
+ private:
+  struct Answer {
+    bool given = false;
+    bool accepted = false;
+    int64_t samples = 0;
+    ClientMetrics metrics;
+    Numbers numbers;
+  };
+  absl::Status Fold(const Update& update);
+  absl::Status CheckNumbers(const Numbers& numbers) const;
+
+  const std::vector<ClientInfo> cohort_;
+  std::unique_ptr<Aggregator> aggregator_;
+  const Layout& layout_;
+  const ExtraRules rules_;
+  const bool keep_;
+  RoundRecord& record_;
+  std::vector<Answer> answers_;  // one per client of the cohort
+  std::map<std::string, ExactSum> extras_;
+  std::vector<Update> kept_;
+};
+
+}  // namespace muster
+
+#endif  // MUSTER_SERVER_ROUNDS_ANSWERS_H_
