@@ -238,7 +238,7 @@ absl::Status RunFederation(const v1::Experiment& config, const std::string& dir,
   absl::StatusOr<std::vector<float>> model = std::vector<float>();
   {
     const StopOnSignals stop_on_signals(&federation);
-    model = federation.Run(&journal, listeners);
+    model = federation.Run(&journal, dir + "/journal/clients", listeners);
   }
   const double wall_seconds =
       earlier_seconds + std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();

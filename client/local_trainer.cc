@@ -20,6 +20,12 @@ namespace muster {
 namespace {
 
 constexpr int64_t kEvaluationBatch = 500;
+constexpr int64_t kStepsPerProgress = 20;
+// Names of optimiser state: in a client's memory, and as vectors that travel (numbers as vectors of one
+// element).
+const std::string kOptimizer = "optimizer";
+const std::string kOptimizerVector = "optimizer/";
+const std::string kNumber = "number:";
 
 // out = a - b. Returns whether all of it is finite.
 MUSTER_KERNEL bool Subtract(const float* __restrict a, const float* __restrict b, float* __restrict out,
@@ -97,9 +103,9 @@ class Batcher {
   at::Tensor targets_;
 };
 
-class Trainer final : public LocalTrainer, private Oracle {
+class ResidentTrainer final : public LocalTrainer, private Oracle {
  public:
-  Trainer(std::unique_ptr<FlatModel> model, const Dataset& data, const TrainerOptions& options)
+  ResidentTrainer(std::unique_ptr<FlatModel> model, const Dataset& data, const TrainerOptions& options)
       : model_(std::move(model)), data_(data), options_(options) {}
 
   absl::Status MakeOptimizer() {
@@ -114,9 +120,10 @@ class Trainer final : public LocalTrainer, private Oracle {
   const Layout& layout() const override { return model_->layout(); }
 
   absl::StatusOr<TrainingResult> Train(const TrainingJob& job, ConstParameters global,
-                                       std::span<const uint32_t> samples, std::span<float> delta) override {
+                                       std::span<const uint32_t> samples, std::span<float> delta,
+                                       State& memory) override {
     try {
-      return TrainJob(job, global, samples, delta);
+      return TrainJob(job, global, samples, delta, memory);
     } catch (const std::exception& e) {
       return Annotate(FromException(e), Where(job));
     }
@@ -156,7 +163,8 @@ class Trainer final : public LocalTrainer, private Oracle {
   }
 
   absl::StatusOr<TrainingResult> TrainJob(const TrainingJob& job, ConstParameters global,
-                                          std::span<const uint32_t> samples, std::span<float> delta) {
+                                          std::span<const uint32_t> samples, std::span<float> delta,
+                                          State& memory) {
     const auto start = std::chrono::steady_clock::now();
     PrepareThread();
     const std::string where = Where(job);
@@ -169,8 +177,8 @@ class Trainer final : public LocalTrainer, private Oracle {
 
     std::copy(global.begin(), global.end(), model_->values().begin());
     model_->model().SetTraining(true);
-    optimizer_->Reset();
-    optimizer_->SetLearningRateFactor(job.learning_rate_factor);
+    if (const absl::Status status = PrepareOptimizer(job, memory); !status.ok())
+      return Annotate(status, where);
     StartJob(job, samples);
 
     TrainingResult result;
@@ -178,18 +186,63 @@ class Trainer final : public LocalTrainer, private Oracle {
     const auto done = [&] { return job.steps > 0 ? result.steps >= job.steps : EpochsDone(job.epochs); };
     double loss_sum = 0;
     while (!done()) {
+      if (job.cancelled && job.cancelled()) return absl::CancelledError(absl::StrCat(where, ": cancelled"));
       DrawBatch();
       const absl::StatusOr<StepReport> report = optimizer_->Step(*this);
       ++result.steps;
       if (!report.ok()) return Annotate(report.status(), absl::StrCat(where, ", step ", result.steps));
       loss_sum += report->loss;
+      if (job.progress && result.steps % kStepsPerProgress == 0) {
+        job.progress(result.steps, loss_sum / static_cast<double>(result.steps));
+      }
     }
     if (!Subtract(model_->values().data(), global.data(), delta.data(), layout().size)) {
       return Diverged(absl::StrCat(where, ", step ", result.steps, ": the update is not finite"));
     }
     result.train_loss = loss_sum / static_cast<double>(result.steps);
+    result.numbers = optimizer_->Report();
+    RememberOptimizer(result, memory);
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return result;
+  }
+
+  absl::Status PrepareOptimizer(const TrainingJob& job, State& memory) {
+    optimizer_->Reset();
+    optimizer_->SetLearningRateFactor(job.learning_rate_factor);
+    State state;
+    if (options_.optimizer_state == OptimizerState::kKeep) state = TakeUnder(kOptimizer, memory);
+    LocalOptimizer::Vectors received;
+    for (const auto& [name, values] : job.vectors) {
+      if (!name.starts_with(kOptimizerVector)) {
+        received[name] = *values;
+      } else if (options_.optimizer_state == OptimizerState::kAverage) {
+        std::string key = name.substr(kOptimizerVector.size());
+        if (!key.starts_with(kNumber)) {
+          state.vectors[std::move(key)] = *values;
+        } else if (values->size() == 1) {
+          state.numbers[key.substr(kNumber.size())] = values->front();
+        }
+      }
+    }
+    if (!state.empty()) MUSTER_RETURN_IF_ERROR(Annotate(optimizer_->Load(state), "the optimiser's state"));
+    return optimizer_->Receive(received);
+  }
+
+  void RememberOptimizer(TrainingResult& result, State& memory) const {
+    if (options_.optimizer_state == OptimizerState::kReset) return;
+    State state;
+    optimizer_->Save(state);
+    if (options_.optimizer_state == OptimizerState::kKeep) {
+      TakeUnder(kOptimizer, memory);
+      PutUnder(kOptimizer, std::move(state), memory);
+      return;
+    }
+    for (auto& [name, values] : state.vectors) {
+      result.extras[absl::StrCat(kOptimizerVector, name)] = std::move(values);
+    }
+    for (const auto& [name, value] : state.numbers) {
+      result.extras[absl::StrCat(kOptimizerVector, kNumber, name)] = {static_cast<float>(value)};
+    }
   }
 
   absl::StatusOr<EvaluationSums> EvaluateModel(ConstParameters parameters, const Dataset& evaluated,
@@ -375,6 +428,12 @@ class Trainer final : public LocalTrainer, private Oracle {
 
 }  // namespace
 
+std::vector<int64_t> SliceTrainer::label_histogram() const {
+  std::vector<int64_t> histogram(static_cast<size_t>(data_.num_classes));
+  for (const uint32_t sample : samples_) ++histogram[static_cast<size_t>(data_.labels[sample])];
+  return histogram;
+}
+
 absl::StatusOr<std::unique_ptr<LocalTrainer>> LocalTrainer::Create(std::unique_ptr<FlatModel> model,
                                                                    const Dataset& data,
                                                                    const TrainerOptions& options) {
@@ -383,7 +442,7 @@ absl::StatusOr<std::unique_ptr<LocalTrainer>> LocalTrainer::Create(std::unique_p
         absl::StrCat("training.batch_size: ", options.batch_size, " is out of range, at least 1"));
   }
   try {
-    auto trainer = std::make_unique<Trainer>(std::move(model), data, options);
+    auto trainer = std::make_unique<ResidentTrainer>(std::move(model), data, options);
     if (const absl::Status status = trainer->MakeOptimizer(); !status.ok()) {
       return Annotate(status, "training.optimizer");
     }

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "client/trainer.h"
 #include "core/parameters.h"
 #include "core/registry.h"
 #include "core/status.h"
@@ -17,29 +18,20 @@
 
 namespace muster {
 
+// What becomes of a client's optimiser state between two rounds it takes part in.
+enum class OptimizerState {
+  kReset,    // every job starts as newly made
+  kKeep,     // the client keeps its own
+  kAverage,  // it travels with the update ("optimizer/..."); the next cohort starts from the mean
+};
+
 // How every client trains; the same for the whole federation.
 struct TrainerOptions {
   int64_t batch_size = 20;
   bool shuffle = true;
   LossKind loss = LossKind::kCrossEntropy;
   PluginConfig optimizer;
-};
-
-// What one client is told to do in one round.
-struct TrainingJob {
-  uint64_t seed = 0;  // the federation's
-  int64_t round = 0;
-  int64_t client = 0;
-  int64_t epochs = 1;
-  int64_t steps = 0;  // > 0: exactly so many steps, each on a full batch, over as many epochs as needed
-  double learning_rate_factor = 1;
-};
-
-struct TrainingResult {
-  int64_t num_samples = 0;  // of the client's training data
-  int64_t steps = 0;
-  double train_loss = 0;  // mean over steps of the step's batch loss
-  double seconds = 0;
+  OptimizerState optimizer_state = OptimizerState::kReset;
 };
 
 // Holds one resident model and optimiser and swaps bits: nothing is allocated per client. Single-threaded and
@@ -56,13 +48,40 @@ class LocalTrainer {
   // Trains from `global` on the samples and writes local - global to `delta` (both layout().size elements).
   // The result's bits depend on the job, the model and the data alone. INVALID_ARGUMENT if the loss or the
   // update is not finite (training diverged); the message says at which step. INTERNAL for an error of
-  // LibTorch.
+  // LibTorch. CANCELLED if job.cancelled said so. `memory` as for Trainer::Train.
   virtual absl::StatusOr<TrainingResult> Train(const TrainingJob& job, ConstParameters global,
-                                               std::span<const uint32_t> samples, std::span<float> delta) = 0;
+                                               std::span<const uint32_t> samples, std::span<float> delta,
+                                               State& memory) = 0;
+  // The same for a client without memory.
+  absl::StatusOr<TrainingResult> Train(const TrainingJob& job, ConstParameters global,
+                                       std::span<const uint32_t> samples, std::span<float> delta) {
+    State memory;
+    return Train(job, global, samples, delta, memory);
+  }
   // Sums over `samples` of `evaluated` (training set or another of the same shape) at `model`, in evaluation
   // mode.
   virtual absl::StatusOr<EvaluationSums> Evaluate(ConstParameters model, const Dataset& evaluated,
                                                   std::span<const uint32_t> samples) = 0;
+};
+
+// One client's slice of a data set, as a Trainer. Both outlive it.
+class SliceTrainer final : public Trainer {
+ public:
+  SliceTrainer(LocalTrainer& trainer, const Dataset& data, std::span<const uint32_t> samples)
+      : trainer_(trainer), data_(data), samples_(samples) {}
+
+  const Layout& layout() const override { return trainer_.layout(); }
+  int64_t num_samples() const override { return static_cast<int64_t>(samples_.size()); }
+  std::vector<int64_t> label_histogram() const override;
+  absl::StatusOr<TrainingResult> Train(const TrainingJob& job, ConstParameters global, std::span<float> delta,
+                                       State& memory) override {
+    return trainer_.Train(job, global, samples_, delta, memory);
+  }
+
+ private:
+  LocalTrainer& trainer_;
+  const Dataset& data_;
+  const std::span<const uint32_t> samples_;
 };
 
 }  // namespace muster

@@ -1,6 +1,8 @@
 #include "compression/payload.h"
 
+#include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 
@@ -30,6 +32,19 @@ std::string PayloadHeader(uint8_t codec, const Layout& layout) {
   put(8, layout.fingerprint);
   put(16, static_cast<uint64_t>(layout.size));
   return header;
+}
+
+Layout ExtraLayout(const std::string& name, int64_t size) {
+  Layout layout;
+  layout.Add(name, {size}, true);
+  return layout;
+}
+
+int64_t ClaimedElements(const Payload& payload) {
+  const std::string_view bytes = payload.view();
+  if (bytes.size() < kPayloadHeaderBytes) return -1;
+  return static_cast<int64_t>(
+      std::min<uint64_t>(Read<uint64_t>(bytes, 16), std::numeric_limits<int64_t>::max()));
 }
 
 absl::StatusOr<PayloadView> ParsePayload(const Payload& payload, const Layout& layout) {

@@ -24,11 +24,20 @@ struct Payload {
   size_t begin = 0;
   size_t length = 0;
 
-  std::string_view view() const { return mapped ? mapped->bytes().substr(begin, length) : std::string_view(bytes); }
+  std::string_view view() const {
+    return mapped ? mapped->bytes().substr(begin, length) : std::string_view(bytes);
+  }
   int64_t size() const { return static_cast<int64_t>(view().size()); }
 };
 
 inline constexpr size_t kPayloadHeaderBytes = 24;
+
+// The layout under which a vector that travels beside an update is encoded: one entry, `name`, of `size`
+// elements.
+Layout ExtraLayout(const std::string& name, int64_t size);
+// The element count that a payload claims, for vectors whose size only the sender knows; -1 where there is no
+// header.
+int64_t ClaimedElements(const Payload& payload);
 
 // The 24 header bytes.
 std::string PayloadHeader(uint8_t codec, const Layout& layout);

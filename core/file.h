@@ -19,22 +19,24 @@ absl::StatusOr<std::string> ReadMaybeGzip(const std::string& path, size_t max_by
 // The file at `path` is either the old or the new one, never a part: written aside, then renamed. With `sync`
 // it is also durable over a power cut (file and folder are fsynced).
 absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes, bool sync = false);
-// The same with the content in pieces, one behind the other: large content need not be put together in memory.
+// The same with the content in pieces, one behind the other: large content need not be put together in
+// memory.
 absl::Status WriteFileAtomic(const std::string& path, std::span<const std::string_view> pieces,
                              bool sync = false);
 
 // A file as read-only memory: pages come in when they are read and cost nothing of their own.
 class MappedFile {
  public:
-  // NOT_FOUND if there is no such file, INVALID_ARGUMENT if it cannot be read. The file must not be cut short while it
-  // is mapped; it may be unlinked.
+  // NOT_FOUND if there is no such file, INVALID_ARGUMENT if it cannot be read. The file must not be cut short
+  // while it is mapped; it may be unlinked.
   static absl::StatusOr<std::shared_ptr<const MappedFile>> Open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
   std::string_view bytes() const { return {data_, size_}; }
-  // The first `bytes` bytes will not be read for now: their pages may leave memory (reading them brings them back).
+  // The first `bytes` bytes will not be read for now: their pages may leave memory (reading them brings them
+  // back).
   void Release(size_t bytes) const;
 
  private:

@@ -1,7 +1,10 @@
 #include "simulation/in_process_pool.h"
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
+
+#include "client/task_runner.h"
 
 namespace muster {
 namespace {
@@ -13,9 +16,9 @@ ClientFailure Failure(ClientId client, const char* stage, const absl::Status& st
 
 }  // namespace
 
-InProcessPool::InProcessPool(const FederatedData& data, WorkerThreads& workers,
-                             std::unique_ptr<Compressor> compressor)
-    : data_(data), workers_(workers), compressor_(std::move(compressor)) {
+InProcessPool::InProcessPool(const FederatedData& data, WorkerThreads& workers, StateStore& states,
+                             const Compressor& compressor)
+    : data_(data), workers_(workers), states_(states), compressor_(compressor) {
   clients_.reserve(static_cast<size_t>(data.clients()));
   for (ClientId c = 0; c < data.clients(); ++c) {
     clients_.push_back({c, static_cast<int64_t>(data.training.samples(c).size())});
@@ -23,42 +26,86 @@ InProcessPool::InProcessPool(const FederatedData& data, WorkerThreads& workers,
 }
 
 absl::Status InProcessPool::Run(const Task& task, std::span<const ClientId> cohort,
-                                absl::FunctionRef<void(Outcome)> sink,
+                                absl::FunctionRef<bool(Outcome)> sink,
                                 const std::function<bool()>& cancelled) {
-  Mutex sink_mutex;  // sinks are called one at a time
+  if (task.enough == 0) return RunAll(task, cohort, sink, cancelled).status();
+  // Virtual clients answer in the order of their numbers: those behind the last one needed are not asked at
+  // all.
+  int64_t needed = task.enough;
+  while (needed > 0 && !cohort.empty()) {
+    const std::span<const ClientId> next = cohort.first(std::min(cohort.size(), static_cast<size_t>(needed)));
+    MUSTER_ASSIGN_OR_RETURN(const int64_t accepted, RunAll(task, next, sink, cancelled));
+    needed -= accepted;
+    cohort = cohort.subspan(next.size());
+  }
+  for (const ClientId client : cohort) {
+    sink(Failure(client, "enough", absl::CancelledError("enough clients had answered"), 0));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> InProcessPool::RunAll(const Task& task, std::span<const ClientId> cohort,
+                                              absl::FunctionRef<bool(Outcome)> sink,
+                                              const std::function<bool()>& cancelled) {
+  Mutex mutex;  // sinks are called one at a time
+  int64_t accepted = 0;
+  absl::Status lost;  // a client's memory could not be read or written
   std::atomic<bool> stopped{false};
   workers_.ForEach(static_cast<int64_t>(cohort.size()), [&](LocalTrainer& trainer, int64_t i) {
     if (stopped.load() || cancelled()) {
       stopped.store(true);
       return;
     }
-    Outcome outcome = TrainClient(trainer, task, cohort[i]);
-    const MutexLock lock(&sink_mutex);
-    sink(std::move(outcome));
+    absl::StatusOr<State> memory = states_.Load(cohort[i], task.round);
+    Outcome outcome = memory.ok() ? TrainClient(trainer, task, cohort[i], *memory)
+                                  : Failure(cohort[i], "train", memory.status(), 0);
+    bool taken = false;
+    {
+      const MutexLock lock(&mutex);
+      taken = sink(std::move(outcome));
+      accepted += taken ? 1 : 0;
+      lost.Update(memory.status());
+    }
+    if (!taken || memory->empty()) return;
+    const absl::Status saved = states_.Save(cohort[i], task.round, *memory);
+    const MutexLock lock(&mutex);
+    lost.Update(saved);
   });
-  return stopped.load() ? absl::CancelledError("the round was cancelled") : absl::OkStatus();
+  if (stopped.load()) return absl::CancelledError("the round was cancelled");
+  MUSTER_RETURN_IF_ERROR(lost);
+  return accepted;
 }
 
-Outcome InProcessPool::TrainClient(LocalTrainer& trainer, const Task& task, ClientId client) const {
-  const Layout& layout = trainer.layout();
-  // What a client on a wire would have received: the model as a payload without compression.
-  const int64_t download_bytes =
-      static_cast<int64_t>(kPayloadHeaderBytes) + layout.size * static_cast<int64_t>(sizeof(float));
-  thread_local std::vector<float> delta;
-  delta.resize(static_cast<size_t>(layout.size));
-  const TrainingJob job{task.seed, task.round, client, task.epochs, task.steps, task.learning_rate_factor};
-  const absl::StatusOr<TrainingResult> trained =
-      trainer.Train(job, *task.model, data_.training.samples(client), delta);
-  if (!trained.ok()) return Failure(client, "train", trained.status(), download_bytes);
-  const RandomKey key{task.seed, Purpose::kCompression, static_cast<uint64_t>(task.round),
-                      static_cast<uint64_t>(client)};
-  absl::StatusOr<Payload> payload = compressor_->Compress(delta, layout, key);
-  if (!payload.ok()) return Failure(client, "compress", payload.status(), download_bytes);
-  return Update{client,
-                trained->num_samples,
-                *std::move(payload),
-                {trained->train_loss, trained->steps, trained->seconds},
-                download_bytes};
+Outcome InProcessPool::TrainClient(LocalTrainer& trainer, const Task& task, ClientId client,
+                                   State& memory) const {
+  // What a client on a wire would have received: the model as a payload without compression, and what goes
+  // with it.
+  int64_t download_bytes =
+      static_cast<int64_t>(kPayloadHeaderBytes) + trainer.layout().size * static_cast<int64_t>(sizeof(float));
+  for (const auto& [name, values] : task.vectors) {
+    download_bytes += static_cast<int64_t>(values->size() * sizeof(float));
+  }
+  TrainingJob job{.seed = task.seed,
+                  .round = task.round,
+                  .client = client,
+                  .epochs = task.epochs,
+                  .steps = task.steps,
+                  .learning_rate_factor = task.learning_rate_factor,
+                  .vectors = task.vectors};
+  SliceTrainer slice(trainer, data_.train, data_.training.samples(client));
+  thread_local TaskRunner runner;
+  LocalUpdate update;
+  TaskFailure failure;
+  if (!runner.Run(slice, compressor_, job, *task.model, memory, update, failure)) {
+    return Failure(client, failure.stage.c_str(), failure.status, download_bytes);
+  }
+  return Update{.client = client,
+                .num_samples = update.training.num_samples,
+                .payload = std::move(update.payload),
+                .metrics = {update.training.train_loss, update.training.steps, update.training.seconds},
+                .download_bytes = download_bytes,
+                .extras = std::move(update.extras),
+                .numbers = std::move(update.training.numbers)};
 }
 
 }  // namespace muster

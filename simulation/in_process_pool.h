@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "client/state_store.h"
 #include "compression/compressor.h"
 #include "core/mutex.h"
 #include "learning/federated_data.h"
@@ -17,19 +18,25 @@ namespace muster {
 // An idle client costs its list of samples and a ClientInfo, nothing else.
 class InProcessPool final : public ClientPool {
  public:
-  // `data` and `workers` outlive the pool.
-  InProcessPool(const FederatedData& data, WorkerThreads& workers, std::unique_ptr<Compressor> compressor);
+  // All outlive the pool.
+  InProcessPool(const FederatedData& data, WorkerThreads& workers, StateStore& states,
+                const Compressor& compressor);
 
   std::span<const ClientInfo> Available() const override { return clients_; }
-  absl::Status Run(const Task& task, std::span<const ClientId> cohort, absl::FunctionRef<void(Outcome)> sink,
+  absl::Status Run(const Task& task, std::span<const ClientId> cohort, absl::FunctionRef<bool(Outcome)> sink,
                    const std::function<bool()>& cancelled) override;
 
  private:
-  Outcome TrainClient(LocalTrainer& trainer, const Task& task, ClientId client) const;
+  // Trains `cohort`, all of it; returns how many updates the sink took.
+  absl::StatusOr<int64_t> RunAll(const Task& task, std::span<const ClientId> cohort,
+                                 absl::FunctionRef<bool(Outcome)> sink,
+                                 const std::function<bool()>& cancelled);
+  Outcome TrainClient(LocalTrainer& trainer, const Task& task, ClientId client, State& memory) const;
 
   const FederatedData& data_;
   WorkerThreads& workers_;
-  const std::unique_ptr<Compressor> compressor_;
+  StateStore& states_;
+  const Compressor& compressor_;
   std::vector<ClientInfo> clients_;
 };
 

@@ -21,6 +21,12 @@ absl::StatusOr<std::unique_ptr<Interface>> Make(const v1::Plugin& plugin,
   return made;
 }
 
+// The configuration's rule allows no other word.
+OptimizerState ParseOptimizerState(const std::string& word) {
+  if (word == "keep") return OptimizerState::kKeep;
+  return word == "average" ? OptimizerState::kAverage : OptimizerState::kReset;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SimulatedFederation>> SimulatedFederation::Create(const v1::Experiment& config,
@@ -37,7 +43,8 @@ absl::Status SimulatedFederation::MakeWorkers(const v1::Experiment& config, int 
   const v1::Training& training = config.training();
   MUSTER_ASSIGN_OR_RETURN(const LossKind loss, ResolveLoss(training.loss(), data_.train));
   const TrainerOptions options{training.batch_size(), training.shuffle(), loss,
-                               ToPluginConfig(training.optimizer())};
+                               ToPluginConfig(training.optimizer()),
+                               ParseOptimizerState(training.optimizer_state())};
   const Model::Context model_context{data_.train.sample_shape, ModelOutputs(loss, data_.train), ""};
   const PluginConfig model_config = ToPluginConfig(config.model());
   const uint64_t seed = config.seed();
@@ -62,17 +69,17 @@ absl::Status SimulatedFederation::MakeWorkers(const v1::Experiment& config, int 
 
 absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) {
   const v1::Federation& rules = config.federation();
-  MUSTER_ASSIGN_OR_RETURN(auto compressor,
+  MUSTER_ASSIGN_OR_RETURN(compressor_,
                           Make<Compressor>(config.training().compressor(), {}, "training.compressor"));
-  pool_ = std::make_unique<InProcessPool>(data_, *workers_, std::move(compressor));
   evaluator_ = std::make_unique<ModelEvaluator>(data_, *workers_);
   MUSTER_ASSIGN_OR_RETURN(policy_,
                           Make<ParticipationPolicy>(rules.participation(),
                                                     {data_.clients(), rules.rounds(), !data_.trust.empty()},
                                                     "federation.participation"));
   MUSTER_ASSIGN_OR_RETURN(selector_, Make<Selector>(rules.selector(), {}, "federation.selector"));
-  MUSTER_ASSIGN_OR_RETURN(server_optimizer_, Make<ServerOptimizer>(rules.server_optimizer(), {layout().size},
-                                                                   "federation.server_optimizer"));
+  MUSTER_ASSIGN_OR_RETURN(server_optimizer_,
+                          Make<ServerOptimizer>(rules.server_optimizer(), {layout().size, data_.clients()},
+                                                "federation.server_optimizer"));
   MUSTER_ASSIGN_OR_RETURN(
       schedule_, Make<Schedule>(config.training().schedule(), {rules.rounds()}, "training.schedule"));
 
@@ -82,6 +89,11 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
   engine_options_.epochs = config.training().epochs();
   engine_options_.steps = config.training().steps();
   engine_options_.aggregator = ToPluginConfig(rules.aggregator());
+  engine_options_.clients = data_.clients();
+  engine_options_.quorum = rules.quorum();
+  engine_options_.over_select = rules.over_select();
+  engine_options_.deadline_seconds = rules.deadline_seconds();
+  engine_options_.average_state = config.training().optimizer_state() == "average";
   engine_options_.evaluate_every = config.evaluation().every();
   engine_options_.evaluate_clients_every = config.evaluation().clients_every();
   engine_options_.stop_accuracy = config.stop().accuracy();
@@ -95,11 +107,18 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<float>> SimulatedFederation::Run(Journal* journal,
+absl::StatusOr<std::vector<float>> SimulatedFederation::Run(Journal* journal, const std::string& states,
                                                             std::vector<RoundListener*> listeners) {
+  MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, StateStore::Open(states));
+  InProcessPool pool(data_, *workers_, *store, *compressor_);
+  return RunWith(pool, journal, std::move(listeners));
+}
+
+absl::StatusOr<std::vector<float>> SimulatedFederation::RunWith(ClientPool& pool, Journal* journal,
+                                                                std::vector<RoundListener*> listeners) {
   EngineParts parts;
   parts.layout = &layout();
-  parts.pool = pool_.get();
+  parts.pool = &pool;
   parts.evaluator = evaluator_.get();
   parts.has_trust_set = !data_.trust.empty();
   parts.policy = policy_.get();

@@ -1,4 +1,4 @@
-// A whole federation in one process, put together from its configuration.
+// A federation put together from its configuration: its data, model, rules and virtual clients.
 #ifndef MUSTER_SIMULATION_SIMULATED_FEDERATION_H_
 #define MUSTER_SIMULATION_SIMULATED_FEDERATION_H_
 
@@ -24,9 +24,14 @@ class SimulatedFederation {
   static absl::StatusOr<std::unique_ptr<SimulatedFederation>> Create(const v1::Experiment& config,
                                                                      int workers);
 
-  // Runs to the end, or on from the journal's last committed round (see RoundEngine::Run). Call once.
-  // `journal` may be nullptr.
-  absl::StatusOr<std::vector<float>> Run(Journal* journal, std::vector<RoundListener*> listeners);
+  // Runs to the end with virtual clients, or on from the journal's last committed round (see
+  // RoundEngine::Run). Call once. `journal` may be nullptr. `states` is the file of what clients remember
+  // between rounds, "" for one that is gone with the process.
+  absl::StatusOr<std::vector<float>> Run(Journal* journal, const std::string& states,
+                                         std::vector<RoundListener*> listeners);
+  // The same with other clients than virtual ones; `pool` outlives the call.
+  absl::StatusOr<std::vector<float>> RunWith(ClientPool& pool, Journal* journal,
+                                             std::vector<RoundListener*> listeners);
   // Ends the run after the round in flight. Safe from signal handlers once Create has returned.
   void RequestStop();
 
@@ -42,7 +47,7 @@ class SimulatedFederation {
   FederatedData data_;
   std::vector<float> initial_model_;
   std::unique_ptr<WorkerThreads> workers_;
-  std::unique_ptr<InProcessPool> pool_;
+  std::unique_ptr<Compressor> compressor_;
   std::unique_ptr<ModelEvaluator> evaluator_;
   std::unique_ptr<ParticipationPolicy> policy_;
   std::unique_ptr<Selector> selector_;

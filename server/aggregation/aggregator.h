@@ -28,7 +28,7 @@ struct Aggregate {
   std::vector<float> delta;  // [layout.size], what the server optimiser is given
   int64_t updates = 0;       // how many were folded
   double total_weight = 0;
-  // Filled in by the engine: the plain mean of every extra vector that came with the updates, [layout.size] each; what
+  // Filled in by the engine: the plain mean of every extra vector that came with the updates; what
   // each accepted client told, ascending by client; and the share of the federation's clients that is.
   std::map<std::string, std::vector<float>> extras = {};
   std::vector<ClientReport> reports = {};
@@ -47,7 +47,8 @@ class Aggregator {
     std::span<const ClientInfo> cohort;  // of this round, ascending by id; read in the constructor only
     // A participation policy may ask for it (ISP does, as its authors' code): every update counts the same.
     bool uniform_weights = false;
-    // Instead of the aggregator's own weights: one for each of `cohort`, >= 0 (a server optimiser may ask for it).
+    // Instead of the aggregator's own weights: one for each of `cohort`, >= 0 (a server optimiser may ask for
+    // it).
     std::optional<std::vector<double>> weights = {};
   };
 

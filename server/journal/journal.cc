@@ -116,7 +116,8 @@ absl::Status ReadNumbers(const std::string& text, const std::string& path, Engin
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return InvalidInput(absl::StrCat(path, ": damaged: the numbers of a state"));
   for (const auto& [key, value] : json.items()) {
-    if (!value.is_number()) return InvalidInput(absl::StrCat(path, ": damaged: number '", key, "' of a state"));
+    if (!value.is_number())
+      return InvalidInput(absl::StrCat(path, ": damaged: number '", key, "' of a state"));
     const auto [part, name] = SplitKey(key);
     state.parts[part].numbers[name] = value.get<double>();
   }
@@ -247,8 +248,9 @@ class SqliteJournal final : public Journal {
     }
     const absl::Status stored = Transaction([&]() -> absl::Status {
       MUSTER_RETURN_IF_ERROR(database_->Run("INSERT INTO rounds VALUES (?, ?)", {round, record}));
-      MUSTER_RETURN_IF_ERROR(database_->Run("INSERT INTO states VALUES (?, ?, ?, ?, ?)",
-                                            {round, file, NumbersToJson(state), state.policy, state.selector}));
+      MUSTER_RETURN_IF_ERROR(
+          database_->Run("INSERT INTO states VALUES (?, ?, ?, ?, ?)",
+                         {round, file, NumbersToJson(state), state.policy, state.selector}));
       return database_->Run("DELETE FROM states WHERE round <= ?",
                             {round - static_cast<int64_t>(kStatesKept)});
     });

@@ -66,8 +66,8 @@ class Adaptive final : public ServerOptimizer {
     double steps = 0;
     std::map<std::string, double*> numbers;
     if (options_.bias_correction) numbers["steps"] = &steps;
-    MUSTER_RETURN_IF_ERROR(LoadState(std::move(state), size_,
-                                     {{"momentum", &momentum_}, {"second_moment", &second_moment_}}, numbers));
+    MUSTER_RETURN_IF_ERROR(LoadState(
+        std::move(state), size_, {{"momentum", &momentum_}, {"second_moment", &second_moment_}}, numbers));
     steps_ = static_cast<int64_t>(steps);
     return absl::OkStatus();
   }

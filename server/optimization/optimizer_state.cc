@@ -18,7 +18,8 @@ absl::Status CheckNames(const Values& values, const Fields& fields) {
     }
   }
   for (const auto& [name, field] : fields) {
-    if (!values.contains(name)) return InvalidInput(absl::StrCat("server optimizer state lacks '", name, "'"));
+    if (!values.contains(name))
+      return InvalidInput(absl::StrCat("server optimizer state lacks '", name, "'"));
   }
   return absl::OkStatus();
 }
@@ -36,7 +37,8 @@ absl::Status LoadState(State state, int64_t size, const std::map<std::string, st
     }
   }
   for (const auto& [name, value] : state.numbers) {
-    if (!std::isfinite(value)) return InvalidInput(absl::StrCat("server optimizer state '", name, "' is ", value));
+    if (!std::isfinite(value))
+      return InvalidInput(absl::StrCat("server optimizer state '", name, "' is ", value));
   }
   for (const auto& [name, field] : vectors) *field = std::move(state.vectors.at(name));
   for (const auto& [name, field] : numbers) *field = state.numbers.at(name);

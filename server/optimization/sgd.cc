@@ -42,7 +42,9 @@ class Sgd final : public ServerOptimizer {
     return absl::OkStatus();
   }
 
-  State Save() const override { return options_.momentum > 0 ? State{.vectors = {{"momentum", momentum_}}, .numbers = {}} : State{}; }
+  State Save() const override {
+    return options_.momentum > 0 ? State{.vectors = {{"momentum", momentum_}}, .numbers = {}} : State{};
+  }
   absl::Status Load(State state) override {
     if (options_.momentum == 0) return LoadState(std::move(state), size_, {});
     return LoadState(std::move(state), size_, {{"momentum", &momentum_}});

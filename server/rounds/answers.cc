@@ -69,7 +69,8 @@ absl::Status Answers::Take(Outcome outcome, ClientFinished& event) {
 absl::Status Answers::Fold(const Update& update) {
   MUSTER_RETURN_IF_ERROR(CheckNumbers(update.numbers));
   for (const std::string& name : rules_.required) {
-    if (!update.extras.contains(name)) return InvalidInput(absl::StrCat("the extra vector '", name, "' is missing"));
+    if (!update.extras.contains(name))
+      return InvalidInput(absl::StrCat("the extra vector '", name, "' is missing"));
   }
   std::map<std::string, std::vector<float>> extras;
   for (const auto& [name, payload] : update.extras) {
@@ -78,7 +79,15 @@ absl::Status Answers::Fold(const Update& update) {
       return InvalidInput(absl::StrCat("the extra vector '", name, "' was not asked for"));
     }
     if (update.extras.size() > kMaxNames) return InvalidInput("too many extra vectors");
-    absl::StatusOr<std::vector<float>> values = DecodePayload(payload, layout_);
+    const int64_t size = state ? ClaimedElements(payload) : layout_.size;
+    if (size < 0 || size > layout_.size) {
+      return InvalidInput(absl::StrCat("extra vector '", name, "' is larger than the model"));
+    }
+    if (const auto sum = extras_.find(name); sum != extras_.end() && sum->second.size() != size) {
+      return InvalidInput(absl::StrCat("extra vector '", name, "' has ", size, " elements, others' has ",
+                                       sum->second.size()));
+    }
+    absl::StatusOr<std::vector<float>> values = DecodePayload(payload, ExtraLayout(name, size));
     if (!values.ok()) return Annotate(values.status(), absl::StrCat("extra vector '", name, "'"));
     for (const float value : *values) {
       if (std::abs(value) > 0x1p20F) {
@@ -89,7 +98,8 @@ absl::Status Answers::Fold(const Update& update) {
   }
   MUSTER_RETURN_IF_ERROR(aggregator_->Add(update));
   for (const auto& [name, values] : extras) {
-    auto [sum, made] = extras_.try_emplace(name, layout_.size, static_cast<double>(cohort_.size()));
+    auto [sum, made] =
+        extras_.try_emplace(name, static_cast<int64_t>(values.size()), static_cast<double>(cohort_.size()));
     MUSTER_RETURN_IF_ERROR(sum->second.Add(values, 1));
   }
   return absl::OkStatus();
@@ -131,7 +141,7 @@ absl::StatusOr<Aggregate> Answers::Finish(int64_t clients) {
   aggregator_.reset();
   for (auto& [name, sum] : extras_) {
     std::vector<float>& mean = aggregate.extras[name];
-    mean.resize(static_cast<size_t>(layout_.size));
+    mean.resize(static_cast<size_t>(sum.size()));
     MUSTER_RETURN_IF_ERROR(sum.Mean(mean));
   }
   extras_.clear();
@@ -143,7 +153,8 @@ absl::StatusOr<Aggregate> Answers::Finish(int64_t clients) {
                                  .steps = answer.metrics.steps,
                                  .numbers = answer.numbers});
   }
-  aggregate.share = static_cast<double>(aggregate.reports.size()) / static_cast<double>(std::max<int64_t>(clients, 1));
+  aggregate.share =
+      static_cast<double>(aggregate.reports.size()) / static_cast<double>(std::max<int64_t>(clients, 1));
   return aggregate;
 }
 

@@ -28,18 +28,19 @@ struct ExtraRules {
 // Not thread-safe.
 class Answers {
  public:
-  // `cohort` is ascending by id. `record` outlives this object and must have its cohort; its counts, bytes and failures
-  // grow with every answer.
-  Answers(std::vector<ClientInfo> cohort, std::unique_ptr<Aggregator> aggregator, const Layout& layout, ExtraRules rules,
-          bool keep, RoundRecord& record);
+  // `cohort` is ascending by id. `record` outlives this object and must have its cohort; its counts, bytes
+  // and failures grow with every answer.
+  Answers(std::vector<ClientInfo> cohort, std::unique_ptr<Aggregator> aggregator, const Layout& layout,
+          ExtraRules rules, bool keep, RoundRecord& record);
 
-  // Takes one client's answer. What became of it is also told by `event`. INTERNAL for a client that is not of the cohort
-  // or has answered already (the pool broke its contract).
+  // Takes one client's answer. What became of it is also told by `event`. INTERNAL for a client that is not
+  // of the cohort or has answered already (the pool broke its contract).
   absl::Status Take(Outcome outcome, ClientFinished& event);
-  // After the last answer: sorts what came in any order, fills in the record's training loss. INTERNAL if a client has not
-  // answered.
+  // After the last answer: sorts what came in any order, fills in the record's training loss. INTERNAL if a
+  // client has not answered.
   absl::Status Close();
-  // The aggregate with extras and reports; `clients` is the federation's. FAILED_PRECONDITION if nothing was folded.
+  // The aggregate with extras and reports; `clients` is the federation's. FAILED_PRECONDITION if nothing was
+  // folded.
   absl::StatusOr<Aggregate> Finish(int64_t clients);
 
   const std::vector<ClientInfo>& cohort() const { return cohort_; }

@@ -46,7 +46,7 @@ struct Task {
   // What a method sends along, by name: a control variate, group weights. Immutable.
   std::map<std::string, std::shared_ptr<const std::vector<float>>> vectors = {};
   double deadline_seconds = 0;  // > 0: answers that take longer are failures of stage "deadline"
-  int64_t enough = 0;           // > 0: so many accepted updates end the round; the rest fails in stage "enough"
+  int64_t enough = 0;  // > 0: so many accepted updates end the round; the rest fails in stage "enough"
 };
 
 // Numbers that travel with an update, by name: a distance, losses by group.
@@ -65,7 +65,7 @@ struct Update {
   Payload payload;  // local - global, encoded
   ClientMetrics metrics;
   int64_t download_bytes = 0;  // what the client received for this round
-  // Further vectors of a method, [layout.size] each, encoded under the model's layout: a control variate's change.
+  // Further vectors of a method (a control variate's change), each encoded under ExtraLayout(name, size).
   std::map<std::string, Payload> extras = {};
   Numbers numbers = {};
 
@@ -80,8 +80,8 @@ struct Update {
 // Why a client has no update in this round.
 struct ClientFailure {
   ClientId client = 0;
-  // Where it happened: "offer" (declined), "download", "train", "compress", "upload", "verify", "deadline" (too late),
-  // "enough" (not needed any more), "gone" (vanished).
+  // Where it happened: "offer" (declined), "download", "train", "compress", "upload", "verify", "deadline"
+  // (too late), "enough" (not needed any more), "gone" (vanished).
   std::string stage;
   std::string code;     // absl status code name, e.g. "INVALID_ARGUMENT"
   std::string message;  // the client's own words
@@ -93,14 +93,16 @@ using Outcome = std::variant<Update, ClientFailure>;
 class ClientPool {
  public:
   virtual ~ClientPool() = default;
-  // Called before every round: returns once enough clients are there. CANCELLED when `stop` (polled) turned true.
+  // Called before every round: returns once enough clients are there. CANCELLED when `stop` (polled) turned
+  // true.
   virtual absl::Status WaitUntilReady(const std::function<bool()>& /*stop*/) { return absl::OkStatus(); }
   // Clients that could take part now, ascending by id. The span is valid until the next call of Run.
   virtual std::span<const ClientInfo> Available() const = 0;
   // Gives `task` to every client of `cohort`; calls `sink` exactly once per client, from any thread (one at a
-  // time), in any order; returns when all have answered. The sink tells whether the update was taken into the round:
-  // what a client remembers from its training counts only then. Failures of single clients are outcomes, not errors.
-  // CANCELLED when `cancelled` (polled between clients) turned true: some clients then have no outcome.
+  // time), in any order; returns when all have answered. The sink tells whether the update was taken into the
+  // round: what a client remembers from its training counts only then. Failures of single clients are
+  // outcomes, not errors. CANCELLED when `cancelled` (polled between clients) turned true: some clients then
+  // have no outcome.
   virtual absl::Status Run(const Task& task, std::span<const ClientId> cohort,
                            absl::FunctionRef<bool(Outcome)> sink, const std::function<bool()>& cancelled) = 0;
   // The round is durable and will not be run again: whatever was kept for that can go.

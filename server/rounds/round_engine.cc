@@ -41,7 +41,8 @@ struct RoundEngine::Round {
   std::vector<ClientInfo> cohort;             // ascending by id
   std::shared_ptr<std::vector<float>> start;  // the model the round starts from
   std::unique_ptr<Answers> answers;
-  std::unique_ptr<ServerOptimizer> optimizer_before;  // for candidates; only if the policy asked to keep updates
+  std::unique_ptr<ServerOptimizer>
+      optimizer_before;  // for candidates; only if the policy asked to keep updates
   RoundRecord record;
 };
 
@@ -198,8 +199,8 @@ absl::Status RoundEngine::ChooseCohort(Round& round, std::span<const ClientInfo>
   return absl::OkStatus();
 }
 
-// A cohort is written down before anybody hears of it: a round that a crash cut off is done again with the same
-// clients, whoever is there by then.
+// A cohort is written down before anybody hears of it: a round that a crash cut off is done again with the
+// same clients, whoever is there by then.
 absl::Status RoundEngine::WritePlan(const Round& round) {
   if (parts_.journal == nullptr) return absl::OkStatus();
   nlohmann::json clients = nlohmann::json::array();
@@ -220,7 +221,8 @@ absl::StatusOr<bool> RoundEngine::RecallPlan(Round& round) {
       round.record.cohort.push_back(id);
     }
   } catch (const nlohmann::json::exception& error) {
-    return InternalError(absl::StrCat("the journal's plan of the round in flight is damaged: ", error.what()));
+    return InternalError(
+        absl::StrCat("the journal's plan of the round in flight is damaged: ", error.what()));
   }
   return !round.cohort.empty();
 }
@@ -255,8 +257,7 @@ absl::Status RoundEngine::Train(Round& round) {
 absl::StatusOr<std::unique_ptr<Answers>> RoundEngine::MakeAnswers(const Round& round,
                                                                   const std::vector<ClientInfo>& cohort,
                                                                   RoundRecord& record) const {
-  const ServerOptimizer& method =
-      round.optimizer_before ? *round.optimizer_before : *parts_.server_optimizer;
+  const ServerOptimizer& method = round.optimizer_before ? *round.optimizer_before : *parts_.server_optimizer;
   MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<Aggregator> aggregator,
                           Registry<Aggregator>::Get().Create(
                               options_.aggregator, {.layout = parts_.layout,

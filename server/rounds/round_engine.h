@@ -33,10 +33,10 @@ struct EngineOptions {
   int64_t rounds = 1;
   int64_t epochs = 1;  // local, unless the policy says otherwise
   int64_t steps = 0;
-  PluginConfig aggregator;  // made anew for every round
-  int64_t clients = 1;      // of the federation
-  int64_t quorum = 1;       // fewer accepted updates end the run
-  double over_select = 0;   // ask this share of clients more than needed; the first to answer count
+  PluginConfig aggregator;      // made anew for every round
+  int64_t clients = 1;          // of the federation
+  int64_t quorum = 1;           // fewer accepted updates end the run
+  double over_select = 0;       // ask this share of clients more than needed; the first to answer count
   double deadline_seconds = 0;  // of a round's training; 0: none
   bool average_state = false;   // clients send their optimiser's state; its mean goes to the next cohort
   int64_t evaluate_every = 1;
@@ -97,7 +97,8 @@ class RoundEngine {
   // Whether the journal has this round's cohort from before a crash; it is the round's then.
   absl::StatusOr<bool> RecallPlan(Round& round);
   absl::Status Train(Round& round);
-  absl::StatusOr<std::unique_ptr<Answers>> MakeAnswers(const Round& round, const std::vector<ClientInfo>& cohort,
+  absl::StatusOr<std::unique_ptr<Answers>> MakeAnswers(const Round& round,
+                                                       const std::vector<ClientInfo>& cohort,
                                                        RoundRecord& record) const;
   Task MakeTask(const Round& round) const;
   absl::Status Apply(Round& round);

@@ -114,7 +114,9 @@ void Compare(const FederatedData& data, const std::string& name, int64_t batch_s
         std::move(flat), data.train,
         {.batch_size = batch_size, .optimizer = {"sgd", {{"learning_rate", kLearningRate}}}});
   }));
-  InProcessPool pool(data, *workers, Must(Registry<Compressor>::Get().Create({"identity", {}}, {})));
+  const auto states = Must(StateStore::Open(""));
+  const auto compressor = Must(Registry<Compressor>::Get().Create({"identity", {}}, {}));
+  InProcessPool pool(data, *workers, *states, *compressor);
   std::vector<ClientId> cohort(static_cast<size_t>(clients));
   std::iota(cohort.begin(), cohort.end(), 0);
 
@@ -127,6 +129,7 @@ void Compare(const FederatedData& data, const std::string& name, int64_t batch_s
       const auto fold = [&](Outcome outcome) {
         const absl::Status added = aggregator->Add(std::get<Update>(outcome));
         if (!added.ok()) Must(absl::StatusOr<int>(added));
+        return true;
       };
       const Task task{.round = round, .seed = 1, .model = model};
       const absl::Status done = pool.Run(task, cohort, fold, [] { return false; });

@@ -28,7 +28,10 @@ EngineState StateAfter(int64_t rounds) {
   const auto value = static_cast<float>(rounds);
   return {.rounds = rounds,
           .model = {value, 1, 2, 3, -0.0F, 5, 1e-40F, value / 3},
-          .server_optimizer = {{"momentum", std::vector<float>(8, value / 7)}, {"step", {value}}},
+          .parts = {{"server_optimizer",
+                     {.vectors = {{"momentum", std::vector<float>(8, value / 7)}, {"short", {value}}},
+                      .numbers = {{"steps", 1.0 / (3 + rounds)}}}},
+                    {"feedback", {.vectors = {{"memory", {value, -value}}}, .numbers = {}}}},
           .policy = absl::StrCat("policy ", rounds, std::string("\0\xff", 2)),
           .selector = ""};
 }
@@ -52,7 +55,7 @@ void ExpectState(Journal& journal, int64_t rounds) {
   const EngineState expected = StateAfter(rounds);
   EXPECT_EQ(state.rounds, rounds);
   ExpectSameBits(state.model, expected.model);
-  EXPECT_EQ(state.server_optimizer, expected.server_optimizer);
+  EXPECT_EQ(state.parts, expected.parts);
   EXPECT_EQ(state.policy, expected.policy);
   EXPECT_EQ(state.selector, expected.selector);
 }
@@ -259,7 +262,7 @@ TEST_P(JournalTest, DamagedDatabaseIsRefused) {
 TEST_P(JournalTest, JournalOfAnotherSchemaIsRefused) {
   Create().reset();
   Tamper("PRAGMA user_version = 7");
-  EXPECT_THAT(OpenError(), HasSubstr("schema version 7, this program reads 1"));
+  EXPECT_THAT(OpenError(), HasSubstr("schema version 7, this program reads 2"));
 }
 
 TEST_P(JournalTest, MissingRowsAreDetected) {

@@ -21,12 +21,12 @@ federation:
   ASSERT_EQ(Message(LoadConfig(kYaml, "examples", ".", {}, config)), "");
   auto federation = SimulatedFederation::Create(config, 2);
   ASSERT_TRUE(federation.ok()) << federation.status();
-  auto model = (*federation)->Run(nullptr, {});
+  auto model = (*federation)->Run(nullptr, "", {});
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_NE(*model, (*federation)->initial_model());
   const auto again = SimulatedFederation::Create(config, 1);
   ASSERT_TRUE(again.ok());
-  EXPECT_EQ(*(*again)->Run(nullptr, {}), *model);
+  EXPECT_EQ(*(*again)->Run(nullptr, "", {}), *model);
 }
 
 }  // namespace

@@ -1,0 +1,47 @@
+#include "client/task_runner.h"
+
+#include <utility>
+
+#include "core/random.h"
+
+namespace muster {
+namespace {
+
+// Extra vectors may be of any size; each is encoded under a layout of its own.
+absl::StatusOr<Payload> EncodeExtra(const std::string& name, std::span<const float> values,
+                                    const RandomKey& key) {
+  static const std::unique_ptr<Compressor> identity =
+      *Registry<Compressor>::Get().Create({.name = "identity", .options = {}}, {});
+  return identity->Compress(values, ExtraLayout(name, static_cast<int64_t>(values.size())), key);
+}
+
+}  // namespace
+
+bool TaskRunner::Run(Trainer& trainer, const Compressor& compressor, const TrainingJob& job,
+                     ConstParameters global, State& memory, LocalUpdate& update, TaskFailure& failure) {
+  const auto fail = [&failure](const char* stage, const absl::Status& status) {
+    failure = {stage, status};
+    return false;
+  };
+  delta_.resize(global.size());
+  State after = memory;
+  absl::StatusOr<TrainingResult> trained = trainer.Train(job, global, delta_, after);
+  if (!trained.ok()) return fail("train", trained.status());
+  const RandomKey key{job.seed, Purpose::kCompression, static_cast<uint64_t>(job.round),
+                      static_cast<uint64_t>(job.client)};
+  absl::StatusOr<Payload> payload = compressor.Compress(delta_, trainer.layout(), key);
+  if (!payload.ok()) return fail("compress", payload.status());
+  update.extras.clear();
+  for (const auto& [name, values] : trained->extras) {
+    absl::StatusOr<Payload> extra = EncodeExtra(name, values, key);
+    if (!extra.ok()) return fail("compress", Annotate(extra.status(), name));
+    update.extras[name] = *std::move(extra);
+  }
+  trained->extras.clear();
+  update.training = *std::move(trained);
+  update.payload = *std::move(payload);
+  memory = std::move(after);
+  return true;
+}
+
+}  // namespace muster
