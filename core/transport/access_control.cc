@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <filesystem>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -80,6 +82,14 @@ AccessControl::AccessControl(const Files& files, std::string authority, LogLine 
       log_(std::move(log)),
       allow_{files.allow, ""},
       revoke_{files.revoked, ""} {}
+
+AccessControl::Files AccessControl::FilesIn(const std::string& directory) {
+  const auto if_there = [&directory](const char* name) {
+    const std::string path = directory + name;
+    return std::filesystem::exists(path) ? path : "";
+  };
+  return {if_there("/allow.txt"), directory + "/revoked.txt", if_there("/token.key")};
+}
 
 absl::StatusOr<std::shared_ptr<AccessControl>> AccessControl::Open(const Files& files, std::string authority,
                                                                    LogLine log) {

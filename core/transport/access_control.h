@@ -33,6 +33,10 @@ class AccessControl {
     std::string token_key;
   };
 
+  // The layout `muster certs` knows: DIRECTORY/allow.txt and DIRECTORY/token.key if they are there now, and
+  // DIRECTORY/revoked.txt whenever it comes.
+  static Files FilesIn(const std::string& directory);
+
   // INVALID_ARGUMENT / NOT_FOUND, one line that names file and line, if a list is malformed. `authority` is
   // the PEM text a CRL's signature is checked against. Later on, a list that turns bad or vanishes is
   // reported to `log` and the last good one stays in force.

@@ -13,29 +13,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/transport/credentials.h"
+#include "core/transport/endpoint.h"
 #include "core/transport/openssl.h"
 
 namespace muster {
 namespace {
-
-struct Endpoint {
-  std::string host;
-  std::string port;
-};
-
-// "dns:///[::1]:7443" to "::1" and "7443".
-Endpoint Parse(std::string address) {
-  for (const absl::string_view scheme : {"dns:", "ipv4:", "ipv6:"}) {
-    if (absl::StartsWith(address, scheme)) address = address.substr(scheme.size());
-  }
-  address = address.substr(address.find_last_of('/') + 1);
-  const size_t colon = address.rfind(':');
-  Endpoint endpoint{address.substr(0, colon), colon == std::string::npos ? "443" : address.substr(colon + 1)};
-  if (endpoint.host.size() > 2 && endpoint.host.front() == '[' && endpoint.host.back() == ']') {
-    endpoint.host = endpoint.host.substr(1, endpoint.host.size() - 2);
-  }
-  return endpoint;
-}
 
 // A connected socket with timeouts, or why there is none.
 absl::StatusOr<int> Dial(const Endpoint& endpoint, double seconds) {
@@ -211,7 +193,7 @@ std::string ProbePlain(int descriptor) {
 }  // namespace
 
 std::string ExplainConnectFailure(const std::string& address, const TlsMaterial* tls, double seconds) {
-  const Endpoint endpoint = Parse(address);
+  const Endpoint endpoint = ParseEndpoint(address);
   const absl::StatusOr<int> descriptor = Dial(endpoint, seconds);
   std::string what;
   if (descriptor.ok()) {

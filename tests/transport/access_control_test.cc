@@ -54,6 +54,18 @@ TEST_F(AccessControlTest, WithoutListsEveryValidIdentityMayEnter) {
   EXPECT_FALSE(access->accepts_tokens());
 }
 
+TEST_F(AccessControlTest, ACertificateFolderBringsItsLists) {
+  AccessControl::Files files = AccessControl::FilesIn(folder_.path());
+  EXPECT_EQ(files.allow, "");
+  EXPECT_EQ(files.revoked, folder_.File("revoked.txt"));
+  EXPECT_EQ(files.token_key, "");
+  Write("allow.txt", "client-0\n");
+  ASSERT_TRUE(MakeToken(folder_.path(), "phone", 1).ok());
+  files = AccessControl::FilesIn(folder_.path());
+  EXPECT_EQ(files.allow, folder_.File("allow.txt"));
+  EXPECT_EQ(files.token_key, folder_.File("token.key"));
+}
+
 TEST_F(AccessControlTest, OnlyTheAllowedAndOperatorsMayEnter) {
   Write("allow.txt", "# the first clinic\nclient-0   # its server\n\n");
   const auto access = Open({.allow = folder_.File("allow.txt"), .revoked = "", .token_key = ""});

@@ -8,6 +8,8 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "core/transport/endpoint.h"
+#include "core/transport/plain_listener.h"
 #include "muster/v1/control.grpc.pb.h"
 #include "tests/transport/certificate_folder.h"
 
@@ -40,19 +42,26 @@ class Server {
       written->lines.emplace_back(line);
       written->more.notify_all();
     };
-    std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials();
-    if (tls != nullptr) {
+    grpc::ServerBuilder builder;
+    if (tls == nullptr) {
+      auto listener = PlainListener::Open(builder, "127.0.0.1:0", log);
+      EXPECT_TRUE(listener.ok()) << listener.status();
+      plain_ = *std::move(listener);
+      port_ = plain_->port();
+    } else {
       auto access = AccessControl::Open(lists, tls->authority, log);
       EXPECT_TRUE(access.ok()) << access.status();
-      credentials = MakeServerCredentials(*tls, *access, log);
+      builder.AddListeningPort("127.0.0.1:0", MakeServerCredentials(*tls, *access, log), &port_);
     }
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", credentials, &port_);
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
     EXPECT_NE(server_, nullptr);
+    if (plain_ != nullptr) plain_->Start();
   }
-  ~Server() { server_->Shutdown(std::chrono::system_clock::now()); }
+  ~Server() {
+    plain_.reset();
+    server_->Shutdown(std::chrono::system_clock::now());
+  }
 
   std::string Address(const std::string& host = "localhost") const {
     return host + ":" + std::to_string(port_);
@@ -83,6 +92,7 @@ class Server {
   const std::shared_ptr<Log> log_ = std::make_shared<Log>();
   WhoAmI service_;
   int port_ = 0;
+  std::unique_ptr<PlainListener> plain_;
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -301,7 +311,36 @@ TEST_F(CredentialsTest, TlsAgainstPlainText) {
   EXPECT_FALSE(Call(server.Address(), MakeChannelCredentials(client)).ok());
   EXPECT_THAT(ExplainConnectFailure(server.Address(), &client),
               HasSubstr("speaks plain text there, not TLS"));
+  EXPECT_TRUE(server.Says({"at 127.0.0.1 speaks TLS to this plain-text port"}));
+}
+
+TEST_F(CredentialsTest, PlainTextWhereItWasAskedFor) {
+  Server server(nullptr);
+  std::string name;
+  const grpc::Status status = Call(server.Address(), grpc::InsecureChannelCredentials(), name);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(name, "nobody");
   EXPECT_EQ(ExplainConnectFailure(server.Address(), nullptr), "");
+}
+
+TEST(PlainListener, AnAddressThatCannotBeListenedOnIsNamed) {
+  grpc::ServerBuilder builder;
+  EXPECT_THAT(Message(PlainListener::Open(builder, "192.0.2.1:7443", nullptr).status()),
+              HasSubstr("cannot listen on 192.0.2.1:7443"));
+}
+
+TEST(Endpoint, IsTakenApart) {
+  for (const auto& [address, host, port] :
+       std::vector<std::array<std::string, 3>>{{"coordinator:7443", "coordinator", "7443"},
+                                               {"dns:///a.example:1", "a.example", "1"},
+                                               {"dns://8.8.8.8/a.example:1", "a.example", "1"},
+                                               {"ipv4:127.0.0.1:80", "127.0.0.1", "80"},
+                                               {"ipv6:[::1]:80", "::1", "80"},
+                                               {"[::1]:7443", "::1", "7443"},
+                                               {"a.example", "a.example", "443"}}) {
+    EXPECT_EQ(ParseEndpoint(address).host, host) << address;
+    EXPECT_EQ(ParseEndpoint(address).port, port) << address;
+  }
 }
 
 TEST_F(CredentialsTest, PlainTextAgainstTls) {
