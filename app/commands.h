@@ -56,6 +56,9 @@ absl::Status Report(const std::vector<std::string>& dirs, const std::string& out
 // does if it is the one that was called.
 void AddCerts(CLI::App& app, std::function<absl::Status()>& action);
 
+// `muster health`: exit code 0 if the coordinator answers gRPC's health check with SERVING, 3 if it does not.
+void AddHealth(CLI::App& app, std::function<absl::Status()>& action);
+
 }  // namespace muster
 
 #endif  // MUSTER_APP_COMMANDS_H_

@@ -109,6 +109,7 @@ int Run(int argc, char** argv) {
   });
 
   AddCerts(app, action);
+  AddHealth(app, action);
 
   try {
     app.parse(argc, argv);
