@@ -8,9 +8,10 @@
 
 namespace muster {
 
-std::shared_ptr<const Compressor> ValuesOr(std::shared_ptr<const Compressor> values, const char* otherwise) {
+std::shared_ptr<const Compressor> ValuesOr(std::shared_ptr<const Compressor> values,
+                                           const PluginConfig& otherwise) {
   if (values != nullptr) return values;
-  auto made = Registry<Compressor>::Get().Create({otherwise, {}}, {});
+  auto made = Registry<Compressor>::Get().Create(otherwise, {});
   return made.ok() ? *std::move(made) : nullptr;
 }
 

@@ -12,8 +12,9 @@
 
 namespace muster {
 
-// What encodes a stage's values: `values`, or the registered compressor `otherwise` with its defaults.
-std::shared_ptr<const Compressor> ValuesOr(std::shared_ptr<const Compressor> values, const char* otherwise);
+// What encodes a stage's values: `values`, or a registered compressor.
+std::shared_ptr<const Compressor> ValuesOr(std::shared_ptr<const Compressor> values,
+                                           const PluginConfig& otherwise);
 
 // A layout for a vector that is no model. Its fingerprint is 0.
 Layout VectorLayout(int64_t size);

@@ -35,8 +35,8 @@ class PerLayer final : public Compressor {
  public:
   PerLayer(const PerLayerOptions& options, const Context& context)
       : options_(options),
-        values_(ValuesOr(context.values, "top_k")),
-        as_they_are_(ValuesOr(nullptr, "identity")) {}
+        values_(ValuesOr(context.values, {"top_k", {}})),
+        as_they_are_(ValuesOr(nullptr, {"identity", {}})) {}
 
   uint8_t codec() const override { return 21; }
   bool IsStage() const override { return true; }

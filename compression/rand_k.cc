@@ -50,7 +50,7 @@ class RandomPlaces {
 class RandK final : public Compressor {
  public:
   RandK(const RandKOptions& options, const Context& context)
-      : options_(options), values_(ValuesOr(context.values, "identity")) {}
+      : options_(options), values_(ValuesOr(context.values, {"identity", {}})) {}
 
   uint8_t codec() const override { return 17; }
   bool IsStage() const override { return true; }

@@ -44,7 +44,8 @@ void ForEachChunk(Parsed parsed, const Visitor& visit) {
 
 }  // namespace
 
-Sparse::Sparse(std::shared_ptr<const Compressor> values) : values_(ValuesOr(std::move(values), "identity")) {}
+Sparse::Sparse(std::shared_ptr<const Compressor> values)
+    : values_(ValuesOr(std::move(values), {"identity", {}})) {}
 
 absl::StatusOr<Payload> Sparse::Compress(std::span<const float> x, const Layout& layout,
                                          const RandomKey& key) const {

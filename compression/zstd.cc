@@ -22,7 +22,7 @@ uint64_t MostBytes(const Layout& layout) { return 1024 + 5 * static_cast<uint64_
 class Zstd final : public Compressor {
  public:
   Zstd(const ZstdOptions& options, const Context& context)
-      : level_(static_cast<int>(options.level)), values_(ValuesOr(context.values, "identity")) {}
+      : level_(static_cast<int>(options.level)), values_(ValuesOr(context.values, {"identity", {}})) {}
 
   uint8_t codec() const override { return 22; }
   bool IsStage() const override { return true; }
