@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/random.h"
+#include "tests/compression/cases.h"
 
 namespace muster {
 namespace {
@@ -18,13 +19,7 @@ namespace {
 constexpr int64_t kSizes[] = {0, 1, 7, 64, 1000};
 constexpr RandomKey kKey{.seed = 5, .purpose = Purpose::kCompression, .round = 2, .client = 3};
 
-// Two tensors, so that a codec that works by tensor has a border to get wrong.
-Layout LayoutOf(int64_t size) {
-  Layout layout;
-  layout.Add("weight", {size - size / 3}, true);
-  layout.Add("bias", {size / 3}, true);
-  return layout;
-}
+Layout LayoutOf(int64_t size) { return TestLayout(size); }
 
 std::vector<float> Update(int64_t size, uint64_t seed = 1) {
   Random random({.seed = seed});
@@ -50,12 +45,12 @@ bool Same(const ExactSum& a, const ExactSum& b) {
   return Bits(x) == Bits(y) && a.terms() == b.terms() && a.total_weight() == b.total_weight();
 }
 
-class EveryCompressor : public ::testing::TestWithParam<std::string> {
+class EveryCompressor : public ::testing::TestWithParam<PluginConfig> {
  protected:
   void SetUp() override {
-    auto made = Registry<Compressor>::Get().Create({GetParam(), {}}, {});
-    ASSERT_TRUE(made.ok()) << "decoders need no options, so defaults must do: " << made.status();
-    compressor_ = *std::move(made);
+    SCOPED_TRACE(Describe(GetParam()));
+    compressor_ = MakeCompressor(GetParam());
+    ASSERT_NE(compressor_, nullptr);
   }
   Payload Compressed(const std::vector<float>& x, const Layout& layout) const {
     auto payload = compressor_->Compress(x, layout, kKey);
@@ -85,7 +80,7 @@ TEST_P(EveryCompressor, RoundTrip) {
     const auto decoded = DecodePayload(payload, layout);
     ASSERT_TRUE(decoded.ok()) << decoded.status();
     ASSERT_EQ(decoded->size(), x.size());
-    if (GetParam() == "identity") {
+    if (GetParam().name == "identity") {
       EXPECT_EQ(Bits(*decoded), Bits(x));
       EXPECT_EQ(payload.size(), static_cast<int64_t>(kPayloadHeaderBytes) + 4 * size);
     }
@@ -222,9 +217,9 @@ TEST_P(EveryCompressor, ABadWeightLeavesNoTrace) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Registered, EveryCompressor,
-                         ::testing::ValuesIn(Registry<Compressor>::Get().Names()),
-                         [](const auto& info) { return info.param; });
+// The name of a case and its number, by which CompressorCases() tells its options.
+INSTANTIATE_TEST_SUITE_P(Registered, EveryCompressor, ::testing::ValuesIn(CompressorCases()),
+                         [](const auto& info) { return absl::StrCat(info.param.name, "_", info.index); });
 
 // A codec id is a form of payload: whoever wrote it, every compressor of that form reads it alike.
 TEST(Compressors, ThatShareACodecIdDecodeEachOther) {

@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "core/kernel.h"
+#include "tests/compression/cases.h"
 
 namespace muster {
 namespace {
@@ -20,12 +21,6 @@ Layout LayoutOf(int64_t size) {
   Layout layout;
   layout.Add("x", {size}, true);
   return layout;
-}
-
-std::unique_ptr<Compressor> MakeCompressor(const PluginConfig& config) {
-  auto made = Registry<Compressor>::Get().Create(config, {});
-  EXPECT_TRUE(made.ok()) << made.status();
-  return *std::move(made);
 }
 
 // A federation in small: every client's message of a round, folded with equal weights, lost where `lost` says
