@@ -1,0 +1,46 @@
+#include "server/service/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server_builder.h>
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace muster {
+
+absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
+    const std::string& address, const std::shared_ptr<grpc::ServerCredentials>& credentials,
+    RemoteClientPool& pool, Authenticate authenticate, const std::vector<grpc::Service*>& others) {
+  const size_t colon = address.rfind(':');
+  if (colon == std::string::npos) {
+    return InvalidInput(absl::StrCat("listen address '", address, "': give HOST:PORT, e.g. 0.0.0.0:7443"));
+  }
+  grpc::EnableDefaultHealthCheckService(true);
+  [[maybe_unused]] static const bool reflection =
+      (grpc::reflection::InitProtoReflectionServerBuilderPlugin(), true);
+  std::unique_ptr<CoordinatorServer> server(new CoordinatorServer(pool, std::move(authenticate)));
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort(address, credentials, &port);
+  builder.RegisterService(&server->service_);
+  for (grpc::Service* other : others) builder.RegisterService(other);
+  // Two coordinators on one port would share its clients.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  server->server_ = builder.BuildAndStart();
+  if (server->server_ == nullptr || port == 0) {
+    return InvalidInput(
+        absl::StrCat("cannot listen on ", address,
+                     ": the port is taken, or the host is not this machine's; choose another"));
+  }
+  server->address_ = absl::StrCat(address.substr(0, colon), ":", port);
+  return server;
+}
+
+CoordinatorServer::~CoordinatorServer() {
+  if (server_) server_->Shutdown(std::chrono::system_clock::now());
+}
+
+}  // namespace muster
