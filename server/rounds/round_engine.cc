@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,7 +17,8 @@ namespace {
 
 constexpr char kFinishedKey[] = "finished";  // a fact of the journal: why the run ended
 constexpr char kStopped[] = "stopped";
-constexpr char kPlanKey[] = "plan";  // a fact of the journal: the cohort of the round in flight
+constexpr char kChangesKey[] = "changes";  // a fact of the journal: live changes so far
+constexpr char kPlanKey[] = "plan";        // a fact of the journal: the cohort of the round in flight
 // Parts of the engine's state.
 constexpr char kServerOptimizer[] = "server_optimizer";
 constexpr char kClients[] = "clients";  // the mean of the clients' optimiser state
@@ -68,10 +70,8 @@ absl::StatusOr<std::vector<float>> RoundEngine::Run(std::vector<float> model) {
       why = kStopped;
       break;
     }
-    const absl::Status ready =
-        parts_.pool->WaitUntilReady([this] { return stop_requested_.load(std::memory_order_relaxed); });
-    if (absl::IsCancelled(ready)) continue;
-    MUSTER_RETURN_IF_ERROR(ready);
+    MUSTER_ASSIGN_OR_RETURN(const bool go_on, WaitForRound());
+    if (!go_on) continue;
     absl::StatusOr<RoundRecord> record = RunRound();
     if (!record.ok()) {
       phase_ = Phase::kIdle;
@@ -84,6 +84,70 @@ absl::StatusOr<std::vector<float>> RoundEngine::Run(std::vector<float> model) {
   phase_ = Phase::kFinished;
   Emit(RunFinished{.rounds = state_.rounds, .why = *why});
   return std::move(state_.model);
+}
+
+absl::StatusOr<bool> RoundEngine::WaitForRound() {
+  const auto stop = [this] { return stop_requested_.load(std::memory_order_relaxed); };
+  while (paused() && !stop()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  if (stop()) return false;
+  const absl::Status ready = parts_.pool->WaitUntilReady(stop);
+  if (absl::IsCancelled(ready)) return false;
+  MUSTER_RETURN_IF_ERROR(ready);
+  return true;
+}
+
+absl::StatusOr<std::unique_ptr<ParticipationPolicy>> RoundEngine::MakePolicy(
+    const PluginConfig& config) const {
+  return Registry<ParticipationPolicy>::Get().Create(
+      config,
+      {.clients = options_.clients, .rounds = options_.rounds, .has_trust_set = parts_.has_trust_set});
+}
+
+absl::Status RoundEngine::RequestChange(LiveChange change) {
+  if (change.deadline_seconds && !(*change.deadline_seconds >= 0)) {
+    return InvalidInput("federation.deadline_seconds: must be at least 0 (0: none)");
+  }
+  if (change.learning_rate_factor && !(*change.learning_rate_factor > 0)) {
+    return InvalidInput("training.learning_rate_factor: must be above 0");
+  }
+  if (change.participation) {
+    const absl::Status made = MakePolicy(*change.participation).status();
+    if (!made.ok()) return Annotate(made, "federation.participation");
+  }
+  const MutexLock lock(&mutex_);
+  requested_.push_back(std::move(change));
+  return absl::OkStatus();
+}
+
+absl::Status RoundEngine::ApplyChange(const LiveChange& change) {
+  if (change.deadline_seconds) options_.deadline_seconds = *change.deadline_seconds;
+  if (change.learning_rate_factor) rate_factor_ = *change.learning_rate_factor;
+  if (!change.participation) return absl::OkStatus();
+  MUSTER_ASSIGN_OR_RETURN(changed_policy_, MakePolicy(*change.participation));
+  parts_.policy = changed_policy_.get();
+  return absl::OkStatus();
+}
+
+absl::Status RoundEngine::TakeChanges(RoundRecord& record) {
+  const size_t known = changes_.size();
+  {
+    const MutexLock lock(&mutex_);
+    for (LiveChange& change : requested_) {
+      change.round = record.round;
+      changes_.push_back(std::move(change));
+    }
+    requested_.clear();
+  }
+  if (changes_.size() > known && parts_.journal != nullptr) {
+    MUSTER_RETURN_IF_ERROR(parts_.journal->Put(kChangesKey, ToJson(changes_)));
+  }
+  // Those of a round that a crash cut off were known already and hold from this round on, too.
+  for (const LiveChange& change : changes_) {
+    if (change.round != record.round) continue;
+    MUSTER_RETURN_IF_ERROR(ApplyChange(change));
+    for (std::string& line : Describe(change)) record.changes.push_back(std::move(line));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status RoundEngine::CheckPins() const {
@@ -100,7 +164,14 @@ absl::StatusOr<std::optional<std::string>> RoundEngine::Resume() {
   MUSTER_ASSIGN_OR_RETURN(std::optional<std::string> finished, parts_.journal->Get(kFinishedKey));
   if (finished == kStopped) finished.reset();
   MUSTER_ASSIGN_OR_RETURN(std::optional<EngineState> state, parts_.journal->Load(*parts_.layout));
+  MUSTER_ASSIGN_OR_RETURN(const std::optional<std::string> changes, parts_.journal->Get(kChangesKey));
+  if (changes) {
+    MUSTER_ASSIGN_OR_RETURN(changes_, LiveChangesFromJson(*changes));
+  }
   if (!state) return finished;
+  for (const LiveChange& change : changes_) {
+    if (change.round < state->rounds) MUSTER_RETURN_IF_ERROR(ApplyChange(change));
+  }
   MUSTER_ASSIGN_OR_RETURN(const std::vector<std::string> records, parts_.journal->Records());
   if (records.empty()) return InternalError("the journal has a state but no records");
   MUSTER_ASSIGN_OR_RETURN(const RoundRecord last, RoundRecordFromJson(records.back()));
@@ -143,6 +214,7 @@ absl::StatusOr<RoundRecord> RoundEngine::RunRound() {
 
 absl::Status RoundEngine::Select(Round& round) {
   RoundRecord& record = round.record;
+  MUSTER_RETURN_IF_ERROR(TakeChanges(record));
   const std::span<const ClientInfo> available = parts_.pool->Available();
   if (available.empty()) return absl::UnavailableError("no client is available");
   const auto available_count = static_cast<int64_t>(available.size());
@@ -229,7 +301,7 @@ absl::StatusOr<bool> RoundEngine::RecallPlan(Round& round) {
 
 absl::Status RoundEngine::Train(Round& round) {
   RoundRecord& record = round.record;
-  record.learning_rate_factor = parts_.schedule->Factor(record.round);
+  record.learning_rate_factor = parts_.schedule->Factor(record.round) * rate_factor_;
   record.totals = totals_;
   MUSTER_ASSIGN_OR_RETURN(round.answers, MakeAnswers(round, round.cohort, record));
   // Moved, not copied: until Apply the model of the round in flight is `start`.

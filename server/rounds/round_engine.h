@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "core/mutex.h"
 #include "core/parameters.h"
 #include "core/registry.h"
 #include "core/status.h"
@@ -22,6 +23,7 @@
 #include "server/rounds/client_pool.h"
 #include "server/rounds/evaluator.h"
 #include "server/rounds/events.h"
+#include "server/rounds/live_change.h"
 #include "server/schedules/schedule.h"
 #include "server/selection/selector.h"
 
@@ -77,6 +79,14 @@ class RoundEngine {
   // Asks for an end after the round in flight is committed. Safe from any thread and from signal handlers.
   void RequestStop() { stop_requested_.store(true, std::memory_order_relaxed); }
 
+  // No further round starts until Unpause; the one in flight is finished. From any thread.
+  void Pause() { paused_.store(true, std::memory_order_relaxed); }
+  void Unpause() { paused_.store(false, std::memory_order_relaxed); }
+  bool paused() const { return paused_.load(std::memory_order_relaxed); }
+  // Takes effect, and is journalled, when the next round starts; shows in its record. INVALID_ARGUMENT says
+  // what is wrong with it. From any thread.
+  absl::Status RequestChange(LiveChange change);
+
   // From the thread of Run (so from listeners) or after it.
   int64_t rounds_committed() const { return state_.rounds; }
   const Totals& totals() const { return totals_; }
@@ -114,9 +124,23 @@ class RoundEngine {
   std::optional<std::string> ShouldStop(const RoundRecord& record) const;
   void Emit(const Event& event);
 
-  const EngineOptions options_;
-  const EngineParts parts_;
+  // Waits while paused and until the pool is ready. Whether to go on with a round (false: stop was
+  // requested).
+  absl::StatusOr<bool> WaitForRound();
+  // What was requested since the last round, from now on.
+  absl::Status TakeChanges(RoundRecord& record);
+  absl::Status ApplyChange(const LiveChange& change);
+  absl::StatusOr<std::unique_ptr<ParticipationPolicy>> MakePolicy(const PluginConfig& config) const;
+
+  EngineOptions options_;
+  EngineParts parts_;
   std::atomic<bool> stop_requested_{false};
+  std::atomic<bool> paused_{false};
+  std::unique_ptr<ParticipationPolicy> changed_policy_;  // takes the place of the configured one
+  double rate_factor_ = 1;                               // on the schedule's
+  std::vector<LiveChange> changes_;                      // that hold, in order
+  Mutex mutex_;
+  std::vector<LiveChange> requested_ ABSL_GUARDED_BY(mutex_);
   std::atomic<Phase> phase_{Phase::kIdle};
   EngineState state_;
   Totals totals_;

@@ -81,6 +81,9 @@ RoundRecord Parse(const Json& json) {
   RoundRecord record;
   record.round = json.at("round").get<int64_t>();
   record.reason = json.at("reason").get<std::string>();
+  if (const auto changes = json.find("changes"); changes != json.end()) {
+    record.changes = changes->get<std::vector<std::string>>();
+  }
   record.cohort = json.at("cohort").get<std::vector<ClientId>>();
   record.accepted = json.at("accepted").get<int64_t>();
   for (const Json& failure : json.at("failures")) record.failures.push_back(FailureFromJson(failure));
@@ -117,6 +120,7 @@ RoundRecord Parse(const Json& json) {
 
 std::string ToJson(const RoundRecord& record) {
   Json json = {{"round", record.round}, {"reason", record.reason}, {"cohort", record.cohort}};
+  if (!record.changes.empty()) json["changes"] = record.changes;
   json["accepted"] = record.accepted;
   json["failures"] = Json::array();
   for (const ClientFailure& failure : record.failures) json["failures"].push_back(FailureToJson(failure));

@@ -25,9 +25,10 @@ struct Totals {
 };
 
 struct RoundRecord {
-  int64_t round = 0;             // 0-based
-  std::string reason;            // the policy's, e.g. "fixed"
-  std::vector<ClientId> cohort;  // asked, ascending
+  int64_t round = 0;                 // 0-based
+  std::string reason;                // the policy's, e.g. "fixed"
+  std::vector<std::string> changes;  // settings changed from outside that hold from this round on
+  std::vector<ClientId> cohort;      // asked, ascending
   int64_t accepted = 0;
   std::vector<ClientFailure> failures;  // ascending by client
   std::optional<double> train_loss;     // mean of accepted clients' training losses, weighted by samples
