@@ -31,7 +31,7 @@ class Method final : public ServerOptimizer {
   std::map<std::string, std::vector<float>> Broadcast() const override { return {{"control", {1, 2}}}; }
   std::vector<std::string> Extras() const override { return {"change"}; }
   std::optional<std::vector<double>> Weights(std::span<const ClientInfo> cohort) const override {
-    std::vector<double> weights(cohort.size(), 0.0);
+    std::vector<double> weights(cohort.size(), 1.0);
     weights.front() = 3;
     return weights;
   }
@@ -82,7 +82,7 @@ TEST(RoundEngineSeams, AMethodOfServerAndClientsGetsAllItNeeds) {
   for (const ClientReport& report : method.seen.reports) {
     EXPECT_THAT(report.numbers.at("distance"), ElementsAre(0.5 * static_cast<double>(report.client.id)));
   }
-  EXPECT_DOUBLE_EQ(method.seen.total_weight, 3);  // its own weights: the first client counts alone
+  EXPECT_DOUBLE_EQ(method.seen.total_weight, 5);  // its own weights
   const RoundRecord& record = federation.recorder.records.at(0);
   EXPECT_THAT(record.numbers.at("seen"), ElementsAre(3));
   // Three updates with an extra vector of 8 floats and one number each.
