@@ -7,6 +7,8 @@
 namespace muster {
 namespace {
 
+constexpr char kFeedback[] = "feedback";  // its part of what a client remembers
+
 // Extra vectors may be of any size; each is encoded under a layout of its own.
 absl::StatusOr<Payload> EncodeExtra(const std::string& name, std::span<const float> values,
                                     const RandomKey& key) {
@@ -17,20 +19,25 @@ absl::StatusOr<Payload> EncodeExtra(const std::string& name, std::span<const flo
 
 }  // namespace
 
-bool TaskRunner::Run(Trainer& trainer, const Compressor& compressor, const TrainingJob& job,
-                     ConstParameters global, State& memory, LocalUpdate& update, TaskFailure& failure) {
+bool TaskRunner::Run(Trainer& trainer, const ErrorFeedback& feedback, const TrainingJob& job,
+                     ConstParameters global, const State& memory, LocalUpdate& update, TaskFailure& failure) {
   const auto fail = [&failure](const char* stage, const absl::Status& status) {
     failure = {stage, status};
     return false;
   };
   delta_.resize(global.size());
-  State after = memory;
-  absl::StatusOr<TrainingResult> trained = trainer.Train(job, global, delta_, after);
+  State trainers = memory;  // without the part of error feedback
+  State encoders = TakeUnder(kFeedback, trainers);
+  State trainers_before = trainers;
+  absl::StatusOr<TrainingResult> trained = trainer.Train(job, global, delta_, trainers);
   if (!trained.ok()) return fail("train", trained.status());
   const RandomKey key{job.seed, Purpose::kCompression, static_cast<uint64_t>(job.round),
                       static_cast<uint64_t>(job.client)};
-  absl::StatusOr<Payload> payload = compressor.Compress(delta_, trainer.layout(), key);
+  State refused = encoders;
+  absl::StatusOr<Payload> payload = feedback.Encode(delta_, key, encoders);
   if (!payload.ok()) return fail("compress", payload.status());
+  const absl::Status status = feedback.Refused(delta_, refused);
+  if (!status.ok()) return fail("compress", status);
   update.extras.clear();
   for (const auto& [name, values] : trained->extras) {
     absl::StatusOr<Payload> extra = EncodeExtra(name, values, key);
@@ -40,7 +47,10 @@ bool TaskRunner::Run(Trainer& trainer, const Compressor& compressor, const Train
   trained->extras.clear();
   update.training = *std::move(trained);
   update.payload = *std::move(payload);
-  memory = std::move(after);
+  update.if_taken = std::move(trainers);
+  PutUnder(kFeedback, std::move(encoders), update.if_taken);
+  update.if_refused = std::move(trainers_before);
+  PutUnder(kFeedback, std::move(refused), update.if_refused);
   return true;
 }
 

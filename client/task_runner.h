@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "client/trainer.h"
-#include "compression/compressor.h"
+#include "compression/error_feedback.h"
 
 namespace muster {
 
@@ -16,6 +16,9 @@ struct LocalUpdate {
   TrainingResult training;
   Payload payload;                        // the encoded delta
   std::map<std::string, Payload> extras;  // training.extras, encoded without loss
+  // What the client must remember if the server takes the update, and if it does not.
+  State if_taken;
+  State if_refused;
 };
 
 // What went wrong, and where ("train" or "compress").
@@ -27,10 +30,10 @@ struct TaskFailure {
 // Keeps a buffer of the model's size. One thread at a time.
 class TaskRunner {
  public:
-  // `memory`: see Trainer::Train. It is changed only if all went well. On failure returns false and fills in
-  // `failure`.
-  bool Run(Trainer& trainer, const Compressor& compressor, const TrainingJob& job, ConstParameters global,
-           State& memory, LocalUpdate& update, TaskFailure& failure);
+  // `memory` is what the client remembers from before. On failure returns false and fills in `failure`; the
+  // client goes on remembering what it did.
+  bool Run(Trainer& trainer, const ErrorFeedback& feedback, const TrainingJob& job, ConstParameters global,
+           const State& memory, LocalUpdate& update, TaskFailure& failure);
 
  private:
   std::vector<float> delta_;

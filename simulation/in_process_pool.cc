@@ -4,7 +4,7 @@
 #include <atomic>
 #include <utility>
 
-#include "client/task_runner.h"
+#include "core/random.h"
 
 namespace muster {
 namespace {
@@ -17,8 +17,8 @@ ClientFailure Failure(ClientId client, const char* stage, const absl::Status& st
 }  // namespace
 
 InProcessPool::InProcessPool(const FederatedData& data, WorkerThreads& workers, StateStore& states,
-                             const Compressor& compressor)
-    : data_(data), workers_(workers), states_(states), compressor_(compressor) {
+                             const ErrorFeedback& feedback, double lose_updates)
+    : data_(data), workers_(workers), states_(states), feedback_(feedback), lose_updates_(lose_updates) {
   clients_.reserve(static_cast<size_t>(data.clients()));
   for (ClientId c = 0; c < data.clients(); ++c) {
     clients_.push_back({c, static_cast<int64_t>(data.training.samples(c).size())});
@@ -57,7 +57,8 @@ absl::StatusOr<int64_t> InProcessPool::RunAll(const Task& task, std::span<const 
       return;
     }
     absl::StatusOr<State> memory = states_.Load(cohort[i], task.round);
-    Outcome outcome = memory.ok() ? TrainClient(trainer, task, cohort[i], *memory)
+    LocalUpdate update;
+    Outcome outcome = memory.ok() ? TrainClient(trainer, task, cohort[i], *memory, update)
                                   : Failure(cohort[i], "train", memory.status(), 0);
     bool taken = false;
     {
@@ -66,8 +67,10 @@ absl::StatusOr<int64_t> InProcessPool::RunAll(const Task& task, std::span<const 
       accepted += taken ? 1 : 0;
       lost.Update(memory.status());
     }
-    if (!taken || memory->empty()) return;
-    const absl::Status saved = states_.Save(cohort[i], task.round, *memory);
+    // Empty, or as it was: there is nothing to write down.
+    const State& after = taken ? update.if_taken : update.if_refused;
+    if (!memory.ok() || after == *memory) return;
+    const absl::Status saved = states_.Save(cohort[i], task.round, after);
     const MutexLock lock(&mutex);
     lost.Update(saved);
   });
@@ -77,7 +80,7 @@ absl::StatusOr<int64_t> InProcessPool::RunAll(const Task& task, std::span<const 
 }
 
 Outcome InProcessPool::TrainClient(LocalTrainer& trainer, const Task& task, ClientId client,
-                                   State& memory) const {
+                                   const State& memory, LocalUpdate& update) const {
   // What a client on a wire would have received: the model as a payload without compression, and what goes
   // with it.
   int64_t download_bytes =
@@ -94,10 +97,16 @@ Outcome InProcessPool::TrainClient(LocalTrainer& trainer, const Task& task, Clie
                   .vectors = task.vectors};
   SliceTrainer slice(trainer, data_.train, data_.training.samples(client));
   thread_local TaskRunner runner;
-  LocalUpdate update;
   TaskFailure failure;
-  if (!runner.Run(slice, compressor_, job, *task.model, memory, update, failure)) {
+  if (!runner.Run(slice, feedback_, job, *task.model, memory, update, failure)) {
+    update.if_refused = memory;
     return Failure(client, failure.stage.c_str(), failure.status, download_bytes);
+  }
+  Random chance(
+      {task.seed, Purpose::kFaults, static_cast<uint64_t>(task.round), static_cast<uint64_t>(client)});
+  if (lose_updates_ > 0 && chance.Uniform() < lose_updates_) {
+    return Failure(client, "upload", absl::UnavailableError("lost on its way (simulation.lose_updates)"),
+                   download_bytes);
   }
   return Update{.client = client,
                 .num_samples = update.training.num_samples,

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "client/state_store.h"
-#include "compression/compressor.h"
+#include "client/task_runner.h"
 #include "core/mutex.h"
 #include "learning/federated_data.h"
 #include "server/rounds/client_pool.h"
@@ -20,7 +20,7 @@ class InProcessPool final : public ClientPool {
  public:
   // All outlive the pool.
   InProcessPool(const FederatedData& data, WorkerThreads& workers, StateStore& states,
-                const Compressor& compressor);
+                const ErrorFeedback& feedback, double lose_updates);
 
   std::span<const ClientInfo> Available() const override { return clients_; }
   absl::Status Run(const Task& task, std::span<const ClientId> cohort, absl::FunctionRef<bool(Outcome)> sink,
@@ -31,12 +31,16 @@ class InProcessPool final : public ClientPool {
   absl::StatusOr<int64_t> RunAll(const Task& task, std::span<const ClientId> cohort,
                                  absl::FunctionRef<bool(Outcome)> sink,
                                  const std::function<bool()>& cancelled);
-  Outcome TrainClient(LocalTrainer& trainer, const Task& task, ClientId client, State& memory) const;
+  // On return `update` has what the client remembers after it, whatever becomes of it; `memory` is from
+  // before.
+  Outcome TrainClient(LocalTrainer& trainer, const Task& task, ClientId client, const State& memory,
+                      LocalUpdate& update) const;
 
   const FederatedData& data_;
   WorkerThreads& workers_;
   StateStore& states_;
-  const Compressor& compressor_;
+  const ErrorFeedback& feedback_;
+  const double lose_updates_;  // share of updates that are lost on their way
   std::vector<ClientInfo> clients_;
 };
 

@@ -71,6 +71,11 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
   const v1::Federation& rules = config.federation();
   MUSTER_ASSIGN_OR_RETURN(compressor_,
                           Make<Compressor>(config.training().compressor(), {}, "training.compressor"));
+  MUSTER_ASSIGN_OR_RETURN(
+      feedback_,
+      Make<ErrorFeedback>(config.training().error_feedback(),
+                          {.compressor = compressor_.get(), .layout = &layout()}, "training.error_feedback"));
+  lose_updates_ = config.simulation().lose_updates();
   evaluator_ = std::make_unique<ModelEvaluator>(data_, *workers_);
   MUSTER_ASSIGN_OR_RETURN(policy_,
                           Make<ParticipationPolicy>(rules.participation(),
@@ -110,7 +115,7 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
 absl::StatusOr<std::vector<float>> SimulatedFederation::Run(Journal* journal, const std::string& states,
                                                             std::vector<RoundListener*> listeners) {
   MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, StateStore::Open(states));
-  InProcessPool pool(data_, *workers_, *store, *compressor_);
+  InProcessPool pool(data_, *workers_, *store, *feedback_, lose_updates_);
   return RunWith(pool, journal, std::move(listeners));
 }
 
@@ -124,6 +129,7 @@ absl::StatusOr<std::vector<float>> SimulatedFederation::RunWith(ClientPool& pool
   parts.policy = policy_.get();
   parts.selector = selector_.get();
   parts.server_optimizer = server_optimizer_.get();
+  parts.feedback = feedback_.get();
   parts.schedule = schedule_.get();
   parts.journal = journal;
   parts.listeners = std::move(listeners);

@@ -36,6 +36,7 @@ class SimulatedFederation {
   void RequestStop();
 
   const FederatedData& data() const { return data_; }
+  const ErrorFeedback& feedback() const { return *feedback_; }
   const Layout& layout() const { return workers_->layout(); }
   const std::vector<float>& initial_model() const { return initial_model_; }
 
@@ -48,6 +49,8 @@ class SimulatedFederation {
   std::vector<float> initial_model_;
   std::unique_ptr<WorkerThreads> workers_;
   std::unique_ptr<Compressor> compressor_;
+  std::unique_ptr<ErrorFeedback> feedback_;
+  double lose_updates_ = 0;
   std::unique_ptr<ModelEvaluator> evaluator_;
   std::unique_ptr<ParticipationPolicy> policy_;
   std::unique_ptr<Selector> selector_;

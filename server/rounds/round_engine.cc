@@ -21,7 +21,8 @@ constexpr char kChangesKey[] = "changes";  // a fact of the journal: live change
 constexpr char kPlanKey[] = "plan";        // a fact of the journal: the cohort of the round in flight
 // Parts of the engine's state.
 constexpr char kServerOptimizer[] = "server_optimizer";
-constexpr char kClients[] = "clients";  // the mean of the clients' optimiser state
+constexpr char kFeedback[] = "feedback";  // error feedback's server half
+constexpr char kClients[] = "clients";    // the mean of the clients' optimiser state
 
 using Clock = std::chrono::steady_clock;
 double SecondsSince(Clock::time_point start) {
@@ -43,8 +44,9 @@ struct RoundEngine::Round {
   std::vector<ClientInfo> cohort;             // ascending by id
   std::shared_ptr<std::vector<float>> start;  // the model the round starts from
   std::unique_ptr<Answers> answers;
-  std::unique_ptr<ServerOptimizer>
-      optimizer_before;  // for candidates; only if the policy asked to keep updates
+  // For candidates; only if the policy asked to keep updates.
+  std::unique_ptr<ServerOptimizer> optimizer_before;
+  State feedback_before;
   RoundRecord record;
 };
 
@@ -330,12 +332,14 @@ absl::StatusOr<std::unique_ptr<Answers>> RoundEngine::MakeAnswers(const Round& r
                                                                   const std::vector<ClientInfo>& cohort,
                                                                   RoundRecord& record) const {
   const ServerOptimizer& method = round.optimizer_before ? *round.optimizer_before : *parts_.server_optimizer;
-  MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<Aggregator> aggregator,
-                          Registry<Aggregator>::Get().Create(
-                              options_.aggregator, {.layout = parts_.layout,
-                                                    .cohort = cohort,
-                                                    .uniform_weights = round.decision.uniform_weights,
-                                                    .weights = method.Weights(cohort)}));
+  const bool uniform_weights = round.decision.uniform_weights ||
+                               (parts_.feedback != nullptr && parts_.feedback->NeedsUniformWeights());
+  MUSTER_ASSIGN_OR_RETURN(
+      std::unique_ptr<Aggregator> aggregator,
+      Registry<Aggregator>::Get().Create(options_.aggregator, {.layout = parts_.layout,
+                                                               .cohort = cohort,
+                                                               .uniform_weights = uniform_weights,
+                                                               .weights = method.Weights(cohort)}));
   const std::vector<std::string> extras = method.Extras();
   return std::make_unique<Answers>(
       cohort, std::move(aggregator), *parts_.layout,
@@ -384,6 +388,11 @@ absl::Status RoundEngine::Apply(Round& round) {
   if (absl::IsFailedPrecondition(aggregate.status()))
     return absl::UnavailableError(aggregate.status().message());
   MUSTER_RETURN_IF_ERROR(aggregate.status());
+  State& feedback = state_.parts[kFeedback];
+  if (round.decision.keep_updates) round.feedback_before = feedback;
+  if (parts_.feedback != nullptr) {
+    MUSTER_RETURN_IF_ERROR(parts_.feedback->Combine(aggregate->delta, aggregate->share, feedback));
+  }
   record.update_norm = Norm(aggregate->delta);
   if (round.decision.keep_updates) {
     round.optimizer_before = parts_.server_optimizer->Clone();
@@ -449,7 +458,11 @@ absl::StatusOr<std::vector<float>> RoundEngine::CandidateModel(const Round& roun
     MUSTER_RETURN_IF_ERROR(answers->Take(kept[index], event));
   }
   if (!record.failures.empty()) return InternalError(record.failures.front().message);
-  MUSTER_ASSIGN_OR_RETURN(const Aggregate aggregate, answers->Finish(options_.clients));
+  MUSTER_ASSIGN_OR_RETURN(Aggregate aggregate, answers->Finish(options_.clients));
+  if (parts_.feedback != nullptr) {
+    State feedback = round.feedback_before;
+    MUSTER_RETURN_IF_ERROR(parts_.feedback->Combine(aggregate.delta, aggregate.share, feedback));
+  }
   std::vector<float> model = *round.start;
   MUSTER_RETURN_IF_ERROR(round.optimizer_before->Clone()->Step(aggregate, model));
   return model;

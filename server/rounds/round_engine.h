@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "compression/error_feedback.h"
 #include "core/mutex.h"
 #include "core/parameters.h"
 #include "core/registry.h"
@@ -58,6 +59,7 @@ struct EngineParts {
   ParticipationPolicy* policy = nullptr;
   Selector* selector = nullptr;
   ServerOptimizer* server_optimizer = nullptr;
+  const ErrorFeedback* feedback = nullptr;  // its server half; nullptr: messages are updates
   Schedule* schedule = nullptr;
   Journal* journal = nullptr;  // nullptr: nothing is durable
   std::vector<RoundListener*> listeners;

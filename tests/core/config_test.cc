@@ -260,7 +260,7 @@ const Wrong kWrongFiles[] = {
     {"model: mlp\nzzzzzzzz: 1\n",
      "exp.yaml:2: zzzzzzzz: unknown key; known: name, seed, data, model, training, federation, evaluation, "
      "stop, pin, "
-     "record, service"},
+     "record, service, simulation"},
     {"model: mlp\ntraining:\n  optimizer:\n    name: sdg\n",
      "exp.yaml:4: training.optimizer.name: unknown 'sdg', did you mean 'sgd'?"},
     {"model: mlp\ntraining:\n  optimizer: sdg\n",
