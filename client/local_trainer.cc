@@ -339,7 +339,8 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     return muster::SampleLosses(options_.loss, Outputs(), batcher_.targets());
   }
 
-  absl::StatusOr<at::Tensor> WeightedGradient(Weighting weighting) override {
+  absl::StatusOr<at::Tensor> WeightedGradient(Batch batch, Weighting weighting) override {
+    Prepare(batch);
     const at::Tensor losses = muster::SampleLosses(options_.loss, Outputs(), batcher_.targets());
     at::Tensor values = losses.detach();
     MUSTER_RETURN_IF_ERROR(FiniteLoss(values.mean()).status());

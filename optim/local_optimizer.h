@@ -34,9 +34,9 @@ class Oracle {
   virtual absl::StatusOr<double> Gradient(Batch batch) = 0;
   // Per-sample losses [batch], no backward.
   virtual absl::StatusOr<at::Tensor> SampleLosses(Batch batch) = 0;
-  // Gradient of sum_j w_j * loss_j on the current batch, where w = weighting(losses) counts as constant. One
-  // forward and one backward pass. Returns the losses [batch], detached.
-  virtual absl::StatusOr<at::Tensor> WeightedGradient(Weighting weighting) = 0;
+  // Gradient of sum_j w_j * loss_j, where w = weighting(losses) counts as constant; the weighting may ask for
+  // the batch's Groups. One forward and one backward pass. Returns the losses [batch], detached.
+  virtual absl::StatusOr<at::Tensor> WeightedGradient(Batch batch, Weighting weighting) = 0;
   // Group 0 .. c-1 of every sample of the current batch, [batch] int64. Samples are grouped by "class", by
   // "sample" (every one its own group) or by a column that the data know ("writer"). INVALID_ARGUMENT where
   // they do not.

@@ -368,9 +368,10 @@ class Curious final : public LocalOptimizer {
     MUSTER_ASSIGN_OR_RETURN(report.loss, oracle.Loss(Oracle::Batch::kCurrent));
     MUSTER_ASSIGN_OR_RETURN(const at::Tensor losses, oracle.SampleLosses(Oracle::Batch::kCurrent));
     EXPECT_NEAR(losses.mean().item<double>(), report.loss, 1e-5);
-    MUSTER_ASSIGN_OR_RETURN(const at::Tensor weighted, oracle.WeightedGradient([](const at::Tensor& values) {
-      return at::full_like(values, 1.0 / static_cast<double>(values.numel()));
-    }));
+    MUSTER_ASSIGN_OR_RETURN(const at::Tensor weighted,
+                            oracle.WeightedGradient(Oracle::Batch::kCurrent, [](const at::Tensor& values) {
+                              return at::full_like(values, 1.0 / static_cast<double>(values.numel()));
+                            }));
     EXPECT_TRUE(weighted.equal(losses));
     for (const char* by : {"class", "sample"}) {
       MUSTER_ASSIGN_OR_RETURN(const at::Tensor groups, oracle.Groups(by));

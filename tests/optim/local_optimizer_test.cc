@@ -32,7 +32,7 @@ class Bowl : public Oracle {
     const torch::NoGradGuard no_grad;
     return Value().reshape({1});
   }
-  absl::StatusOr<at::Tensor> WeightedGradient(Weighting weighting) override {
+  absl::StatusOr<at::Tensor> WeightedGradient(Batch /*batch*/, Weighting weighting) override {
     if (!failure.ok()) return failure;
     const at::Tensor losses = Value().reshape({1});
     Backward((losses * weighting(losses.detach())).sum());
