@@ -1,0 +1,356 @@
+#include "server/monitoring/metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/family.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace muster {
+namespace {
+
+using prometheus::Counter;
+using prometheus::Gauge;
+using prometheus::Histogram;
+using prometheus::Labels;
+template <typename Metric>
+using Family = prometheus::Family<Metric>;
+
+constexpr MetricInfo kMetrics[] = {
+    {"muster_build_info", "gauge", "version", "1, labelled with the version of this program"},
+    {"muster_clients", "gauge", "", "Clients of the federation"},
+    {"muster_connected_clients", "gauge", "state", "Clients connected to the coordinator, by what they do"},
+    {"muster_model_parameters", "gauge", "", "Numbers in the model"},
+    {"muster_planned_rounds", "gauge", "", "Rounds after which the run ends at the latest"},
+    {"muster_committed_rounds", "gauge", "", "Rounds committed over the whole run, before restarts too"},
+    {"muster_run_finished", "gauge", "", "1 once the run has ended"},
+    {"muster_round_in_flight", "gauge", "", "1 while a round is being run"},
+    {"muster_cohort_clients", "gauge", "", "Clients asked in the round in flight, or the last one"},
+    {"muster_cohort_answered_clients", "gauge", "", "Of them, those whose update has arrived"},
+    {"muster_cohort_accepted_clients", "gauge", "", "Of them, those whose update was taken into the round"},
+    {"muster_rounds_total", "counter", "reason", "Rounds committed, by the participation policy's reason"},
+    {"muster_client_tasks_total", "counter", "", "Tasks given to clients"},
+    {"muster_updates_accepted_total", "counter", "", "Updates taken into a committed round"},
+    {"muster_client_failures_total", "counter", "stage, code",
+     "Clients without an accepted update in a committed round"},
+    {"muster_samples_trained_total", "counter", "",
+     "Training samples of the clients whose updates were accepted"},
+    {"muster_upload_bytes_total", "counter", "", "Bytes of updates received"},
+    {"muster_download_bytes_total", "counter", "", "Bytes of models sent"},
+    {"muster_run_upload_bytes", "gauge", "",
+     "Bytes of updates received over the whole run, before restarts too"},
+    {"muster_run_download_bytes", "gauge", "",
+     "Bytes of models sent over the whole run, before restarts too"},
+    {"muster_train_loss", "gauge", "", "Mean training loss of the last round's accepted clients"},
+    {"muster_test_loss", "gauge", "", "Loss of the global model on the test set"},
+    {"muster_test_accuracy_ratio", "gauge", "", "Accuracy of the global model on the test set, 0 to 1"},
+    {"muster_test_macro_f1_ratio", "gauge", "", "Mean F1 over the test set's classes, 0 to 1"},
+    {"muster_client_accuracy_ratio", "gauge", "quantile",
+     "Accuracy of the global model on clients' own data, over clients (quantiles 0, 0.1, 0.5, 0.9, 1)"},
+    {"muster_trust_loss", "gauge", "",
+     "Loss on the server's trust set of the model the last round started from"},
+    {"muster_update_norm", "gauge", "", "Euclidean norm of the last aggregate"},
+    {"muster_learning_rate_factor", "gauge", "", "Factor on the local learning rate in the last round"},
+    {"muster_method_value", "gauge", "name, index",
+     "What the method reports of the last round (group weights, a step size); the first 64 values of a name"},
+    {"muster_searches_total", "counter", "", "Searches for the number of clients"},
+    {"muster_search_reference_loss", "gauge", "",
+     "Loss that candidates of the last search were compared with"},
+    {"muster_search_candidate_loss", "gauge", "clients",
+     "Trust loss by candidate size, in the last search; the first 256"},
+    {"muster_search_chosen_clients", "gauge", "", "Number of clients the last search settled on"},
+    {"muster_round_duration_seconds", "histogram", "", "Whole rounds, from selection to commit"},
+    {"muster_round_phase_duration_seconds", "histogram", "phase",
+     "Phases of rounds: select, train, apply, evaluate, commit"},
+    {"muster_client_training_duration_seconds", "histogram", "", "Training of one client, by its own clock"},
+    {"muster_last_commit_timestamp_seconds", "gauge", "",
+     "When a round was committed last, since the epoch; 0: not yet"},
+    {"process_cpu_seconds_total", "counter", "", "User and system CPU time of this process"},
+    {"process_open_fds", "gauge", "", "Open file descriptors"},
+    {"process_resident_memory_bytes", "gauge", "", "Resident memory"},
+    {"process_start_time_seconds", "gauge", "", "When this process started, since the epoch"},
+};
+
+const MetricInfo& Info(std::string_view name) {
+  const auto* found = std::find_if(std::begin(kMetrics), std::end(kMetrics),
+                                   [name](const MetricInfo& info) { return info.name == name; });
+  if (found == std::end(kMetrics)) std::abort();  // a metric that the documentation does not know
+  return *found;
+}
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+// A closed set of values for labels whose text comes from a peer.
+std::string StageLabel(const std::string& stage) {
+  static constexpr std::string_view kStages[] = {"offer",  "download", "train",    "compress", "spool",
+                                                 "upload", "verify",   "deadline", "enough",   "gone"};
+  return std::find(std::begin(kStages), std::end(kStages), stage) == std::end(kStages) ? "other" : stage;
+}
+std::string CodeLabel(const std::string& code) {
+  for (int i = 0; i <= static_cast<int>(absl::StatusCode::kUnauthenticated); ++i) {
+    if (code == absl::StatusCodeToString(static_cast<absl::StatusCode>(i))) return code;
+  }
+  return "other";
+}
+
+// Milliseconds to a day.
+Histogram::BucketBoundaries Durations() {
+  return {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,  0.25, 0.5,  1,
+          2.5,   5,      10,    30,   60,    300,  1800, 7200, 86400};
+}
+
+double ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t pages = 0, resident = 0;
+  statm >> pages >> resident;
+  return static_cast<double>(resident) * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
+double OpenDescriptors() {
+  std::error_code error;
+  const std::filesystem::directory_iterator begin("/proc/self/fd", error);
+  return error ? 0 : static_cast<double>(std::distance(begin, std::filesystem::directory_iterator()));
+}
+
+double CpuSeconds() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+}  // namespace
+
+struct Metrics::Families {
+  explicit Families(const std::string& federation) : labels{{"federation", federation}} {}
+
+  // The family of a metric of the table above, made when it is first used.
+  template <typename Metric, typename Builder>
+  Family<Metric>& Get(std::map<std::string, Family<Metric>*, std::less<>>& families, Builder build,
+                      std::string_view name) {
+    const auto known = families.find(name);
+    if (known != families.end()) return *known->second;
+    const MetricInfo& info = Info(name);
+    Family<Metric>& family =
+        build().Name(std::string(info.name)).Help(std::string(info.help)).Labels(labels).Register(registry);
+    families.emplace(name, &family);
+    return family;
+  }
+  Family<Gauge>& gauges(std::string_view name) { return Get(gauge_families, prometheus::BuildGauge, name); }
+  Gauge& gauge(std::string_view name) { return gauges(name).Add({}); }
+  Counter& counter(std::string_view name, const Labels& more = {}) {
+    return Get(counter_families, prometheus::BuildCounter, name).Add(more);
+  }
+  Histogram& histogram(std::string_view name, const Labels& more = {}) {
+    return Get(histogram_families, prometheus::BuildHistogram, name).Add(more, Durations());
+  }
+  // Values by a label, instead of those that were there.
+  void Replace(std::string_view name, const std::vector<std::pair<Labels, double>>& values) {
+    Family<Gauge>& family = gauges(name);
+    for (Gauge* const old : replaced[std::string(name)]) family.Remove(old);
+    replaced[std::string(name)].clear();
+    for (const auto& [more, value] : values) {
+      Gauge& gauge = family.Add(more);
+      gauge.Set(value);
+      replaced[std::string(name)].push_back(&gauge);
+    }
+  }
+
+  const Labels labels;
+  prometheus::Registry registry;
+  std::map<std::string, Family<Gauge>*, std::less<>> gauge_families;
+  std::map<std::string, Family<Counter>*, std::less<>> counter_families;
+  std::map<std::string, Family<Histogram>*, std::less<>> histogram_families;
+  std::map<std::string, std::vector<Gauge*>> replaced;
+
+  int64_t samples_trained = 0;  // over the run, as of the last record
+
+  // Told about once per client, so looked up once.
+  Gauge* answered = nullptr;
+  Gauge* accepted = nullptr;
+  Histogram* training = nullptr;
+
+  // Read at every scrape, from the scraping threads.
+  Gauge* resident = nullptr;
+  Gauge* descriptors = nullptr;
+  Counter* cpu = nullptr;
+  Family<Gauge>* connected = nullptr;
+  std::function<std::map<std::string, int64_t>()> client_states;
+};
+
+std::span<const MetricInfo> AllMetrics() { return kMetrics; }
+
+std::string MetricsDocumentation() {
+  std::string text =
+      "# Metrics\n\n"
+      "Served at `/metrics` in Prometheus's text format. Every metric carries the label `federation`, the "
+      "configuration's\n`name`. Counters count since the process started; gauges tell of the run. This file "
+      "is made by "
+      "the program's own table;\na test keeps it so.\n\n"
+      "| metric | type | labels | |\n| --- | --- | --- | --- |\n";
+  for (const MetricInfo& info : kMetrics) {
+    const auto view = [](std::string_view text) { return absl::string_view(text.data(), text.size()); };
+    absl::StrAppend(&text, "| `", view(info.name), "` | ", view(info.type), " | ", view(info.labels), " | ",
+                    view(info.help), " |\n");
+  }
+  return text;
+}
+
+Metrics::Metrics(const std::string& federation, const std::string& version)
+    : families_(std::make_unique<Families>(federation)) {
+  Families& f = *families_;
+  f.gauges("muster_build_info").Add({{"version", version}}).Set(1);
+  f.answered = &f.gauge("muster_cohort_answered_clients");
+  f.accepted = &f.gauge("muster_cohort_accepted_clients");
+  f.training = &f.histogram("muster_client_training_duration_seconds");
+  f.resident = &f.gauge("process_resident_memory_bytes");
+  f.descriptors = &f.gauge("process_open_fds");
+  f.cpu = &f.counter("process_cpu_seconds_total");
+  f.connected = &f.gauges("muster_connected_clients");
+  f.gauge("process_start_time_seconds").Set(Now());
+  // There from the start, so that a rate over a federation that just began is 0 and not nothing.
+  for (const char* name :
+       {"muster_client_tasks_total", "muster_updates_accepted_total", "muster_upload_bytes_total",
+        "muster_download_bytes_total", "muster_samples_trained_total", "muster_searches_total"}) {
+    f.counter(name);
+  }
+  for (const char* name :
+       {"muster_last_commit_timestamp_seconds", "muster_run_finished", "muster_round_in_flight"}) {
+    f.gauge(name).Set(0);
+  }
+}
+
+Metrics::~Metrics() = default;
+
+void Metrics::SetClientStates(std::function<std::map<std::string, int64_t>()> states) {
+  families_->client_states = std::move(states);
+}
+
+void Metrics::On(const Event& event) {
+  Families& f = *families_;
+  if (const auto* client = std::get_if<ClientFinished>(&event)) {
+    f.answered->Increment();
+    if (client->accepted) f.accepted->Increment();
+    f.training->Observe(client->metrics.seconds);
+  } else if (const auto* round = std::get_if<RoundStarted>(&event)) {
+    f.gauge("muster_cohort_clients").Set(static_cast<double>(round->clients));
+    f.answered->Set(0);
+    f.accepted->Set(0);
+    f.gauge("muster_round_in_flight").Set(1);
+  } else if (const auto* committed = std::get_if<RoundCommitted>(&event)) {
+    Committed(committed->record);
+  } else if (const auto* started = std::get_if<RunStarted>(&event)) {
+    f.gauge("muster_clients").Set(static_cast<double>(started->clients));
+    f.gauge("muster_model_parameters").Set(static_cast<double>(started->parameters));
+    f.gauge("muster_planned_rounds").Set(static_cast<double>(started->rounds));
+    f.gauge("muster_committed_rounds").Set(static_cast<double>(started->first_round));
+    f.samples_trained = started->totals.samples_trained;
+    f.gauge("muster_run_upload_bytes").Set(static_cast<double>(started->totals.upload_bytes));
+    f.gauge("muster_run_download_bytes").Set(static_cast<double>(started->totals.download_bytes));
+  } else if (std::holds_alternative<RunFinished>(event)) {
+    f.gauge("muster_run_finished").Set(1);
+    f.gauge("muster_round_in_flight").Set(0);
+  }
+}
+
+void Metrics::Committed(const RoundRecord& record) {
+  Families& f = *families_;
+  f.gauge("muster_round_in_flight").Set(0);
+  f.gauge("muster_committed_rounds").Set(static_cast<double>(record.round + 1));
+  f.gauge("muster_last_commit_timestamp_seconds").Set(Now());
+  f.counter("muster_rounds_total", {{"reason", record.reason}}).Increment();
+  f.counter("muster_client_tasks_total").Increment(static_cast<double>(record.cohort.size()));
+  f.counter("muster_updates_accepted_total").Increment(static_cast<double>(record.accepted));
+  f.counter("muster_upload_bytes_total").Increment(static_cast<double>(record.upload_bytes));
+  f.counter("muster_download_bytes_total").Increment(static_cast<double>(record.download_bytes));
+  f.counter("muster_samples_trained_total")
+      .Increment(static_cast<double>(record.totals.samples_trained - f.samples_trained));
+  f.samples_trained = record.totals.samples_trained;
+  f.gauge("muster_run_upload_bytes").Set(static_cast<double>(record.totals.upload_bytes));
+  f.gauge("muster_run_download_bytes").Set(static_cast<double>(record.totals.download_bytes));
+  for (const ClientFailure& failure : record.failures) {
+    f.counter("muster_client_failures_total",
+              {{"stage", StageLabel(failure.stage)}, {"code", CodeLabel(failure.code)}})
+        .Increment();
+  }
+  for (const auto& [phase, seconds] : record.seconds) {
+    if (phase == "total") {
+      f.histogram("muster_round_duration_seconds").Observe(seconds);
+    } else {
+      f.histogram("muster_round_phase_duration_seconds", {{"phase", phase}}).Observe(seconds);
+    }
+  }
+
+  f.gauge("muster_update_norm").Set(record.update_norm);
+  f.gauge("muster_learning_rate_factor").Set(record.learning_rate_factor);
+  if (record.train_loss) f.gauge("muster_train_loss").Set(*record.train_loss);
+  if (record.trust_loss) f.gauge("muster_trust_loss").Set(*record.trust_loss);
+  if (record.test) {
+    f.gauge("muster_test_loss").Set(record.test->loss);
+    f.gauge("muster_test_accuracy_ratio").Set(record.test->accuracy);
+    f.gauge("muster_test_macro_f1_ratio").Set(record.test->macro_f1);
+  }
+  if (!record.clients.empty()) {
+    std::vector<double> accuracies;
+    for (const ClientEvaluation& client : record.clients) accuracies.push_back(client.evaluation.accuracy);
+    std::sort(accuracies.begin(), accuracies.end());
+    for (const auto& [label, quantile] : {std::pair("0", 0.0), std::pair("0.1", 0.1), std::pair("0.5", 0.5),
+                                          std::pair("0.9", 0.9), std::pair("1", 1.0)}) {
+      const auto rank = static_cast<size_t>(quantile * static_cast<double>(accuracies.size() - 1) + 0.5);
+      f.gauges("muster_client_accuracy_ratio").Add({{"quantile", label}}).Set(accuracies[rank]);
+    }
+  }
+  if (record.search) {
+    f.counter("muster_searches_total").Increment();
+    f.gauge("muster_search_reference_loss").Set(record.search->reference_loss);
+    f.gauge("muster_search_chosen_clients").Set(static_cast<double>(record.search->chosen));
+    constexpr size_t kMostCandidates = 256;
+    std::vector<std::pair<Labels, double>> losses;
+    for (const Candidate& candidate : record.search->candidates) {
+      if (losses.size() < kMostCandidates)
+        losses.push_back({{{"clients", absl::StrCat(candidate.clients)}}, candidate.loss});
+    }
+    f.Replace("muster_search_candidate_loss", losses);
+  }
+  constexpr size_t kMostValues = 64;
+  for (const auto& [name, values] : record.numbers) {
+    for (size_t i = 0; i < std::min(values.size(), kMostValues); ++i) {
+      f.gauges("muster_method_value").Add({{"name", name}, {"index", absl::StrCat(i)}}).Set(values[i]);
+    }
+  }
+}
+
+std::string Metrics::Text() const {
+  Families& f = *families_;
+  f.resident->Set(ResidentBytes());
+  f.descriptors->Set(OpenDescriptors());
+  if (const double more = CpuSeconds() - f.cpu->Value(); more > 0) f.cpu->Increment(more);
+  if (f.client_states) {
+    for (const auto& [state, clients] : f.client_states()) {
+      f.connected->Add({{"state", state}}).Set(static_cast<double>(clients));
+    }
+  }
+  std::ostringstream text;
+  prometheus::TextSerializer().Serialize(text, f.registry.Collect());
+  return text.str();
+}
+
+}  // namespace muster

@@ -1,0 +1,52 @@
+// Prometheus metrics of a federation, fed by the engine's events. docs/metrics.md is the table below.
+#ifndef MUSTER_SERVER_MONITORING_METRICS_H_
+#define MUSTER_SERVER_MONITORING_METRICS_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "server/rounds/events.h"
+
+namespace muster {
+
+struct MetricInfo {
+  std::string_view name;
+  std::string_view type;    // "counter", "gauge", "histogram"
+  std::string_view labels;  // beside "federation", which all have; "" for none
+  std::string_view help;
+};
+// Every metric there is, in the order of the documentation.
+std::span<const MetricInfo> AllMetrics();
+// docs/metrics.md.
+std::string MetricsDocumentation();
+
+// Counters count since this process started, as Prometheus expects (rate() and increase() see restarts);
+// gauges tell of the run. The number of time series does not grow with the number of clients. On() as in
+// RoundListener; Text() from any thread, and never waits for a round.
+class Metrics final : public RoundListener {
+ public:
+  // `federation` becomes the label of that name on every metric.
+  Metrics(const std::string& federation, const std::string& version);
+  ~Metrics() override;
+
+  void On(const Event& event) override;
+  // Connected clients by state, asked for whenever metrics are read; thread-safe. Call before the first
+  // Text().
+  void SetClientStates(std::function<std::map<std::string, int64_t>()> states);
+  // Prometheus's text format.
+  std::string Text() const;
+
+ private:
+  struct Families;
+  void Committed(const RoundRecord& record);
+
+  const std::unique_ptr<Families> families_;
+};
+
+}  // namespace muster
+
+#endif  // MUSTER_SERVER_MONITORING_METRICS_H_
