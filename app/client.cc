@@ -61,10 +61,6 @@ absl::Status SetIdentity(const ClientArguments& arguments, EdgeOptions& options)
     options.token = std::string(absl::StripAsciiWhitespace(token));
   }
   if (arguments.insecure) {
-    if (!arguments.certs.empty() || !arguments.certificate.empty() || !arguments.token.empty()) {
-      return InvalidInput(
-          "--insecure: is plain text, which needs no certificate and no token; leave one out");
-    }
     options.identity = Name(arguments);
     std::fprintf(stderr,
                  "muster: PLAIN TEXT (--insecure): anyone on the way can read and change what is sent\n");
@@ -117,7 +113,7 @@ absl::Status Client(const ClientArguments& arguments) {
   MUSTER_RETURN_IF_ERROR(SetIdentity(arguments, options));
 
   MUSTER_ASSIGN_OR_RETURN(const FederatedData data, LoadData(arguments, file.config));
-  MUSTER_ASSIGN_OR_RETURN(const auto trainer, MakeLocalTrainer(file.config, data.train));
+  MUSTER_ASSIGN_OR_RETURN(const auto trainer, MakeConfiguredTrainer(file.config, data.train));
   const auto compressor =
       Registry<Compressor>::Get().Create(ToPluginConfig(file.config.training().compressor()), {});
   if (!compressor.ok()) return Annotate(compressor.status(), "training.compressor");

