@@ -117,8 +117,12 @@ absl::Status Client(const ClientArguments& arguments) {
   const auto compressor =
       Registry<Compressor>::Get().Create(ToPluginConfig(file.config.training().compressor()), {});
   if (!compressor.ok()) return Annotate(compressor.status(), "training.compressor");
+  const auto feedback =
+      Registry<ErrorFeedback>::Get().Create(ToPluginConfig(file.config.training().error_feedback()),
+                                            {.compressor = compressor->get(), .layout = &trainer->layout()});
+  if (!feedback.ok()) return Annotate(feedback.status(), "training.error_feedback");
   SliceTrainer slice(*trainer, data.train, data.training.samples(arguments.client.value_or(0)));
-  MUSTER_ASSIGN_OR_RETURN(const auto client, EdgeClient::Create(slice, **compressor, std::move(options)));
+  MUSTER_ASSIGN_OR_RETURN(const auto client, EdgeClient::Create(slice, **feedback, std::move(options)));
   const StopOnSignals stop_on_signals(client.get());
   return client->Run();
 }

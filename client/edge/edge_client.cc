@@ -30,6 +30,7 @@ using Clock = Connection::Clock;
 
 constexpr int64_t kLeastChunkBytes = 4 << 10;
 constexpr double kFatePeriods = 2;  // of heartbeats
+constexpr char kUnknownTask[] = "NOT_FOUND";
 
 Clock::time_point After(double seconds) {
   return Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
@@ -96,9 +97,9 @@ class FolderLock {
 // thread of its own: a download or a training has `task_` to itself, an upload reads its update.
 class Client final : public EdgeClient {
  public:
-  Client(Trainer& trainer, const Compressor& compressor, EdgeOptions options)
+  Client(Trainer& trainer, const ErrorFeedback& feedback, EdgeOptions options)
       : trainer_(trainer),
-        compressor_(compressor),
+        feedback_(feedback),
         options_(std::move(options)),
         connection_(
             options_, [this] { return Join(); },
@@ -240,6 +241,8 @@ class Client final : public EdgeClient {
       // comes first.
       next_offer_ = offer;
       if (phase_ == Phase::kDownloading || phase_ == Phase::kTraining) End(false, "another round began");
+      if (phase_ >= Phase::kReady && unknown_)
+        return End(false, "the coordinator does not know the task any more");
       if (phase_ >= Phase::kReady) fate_at_ = After(kFatePeriods * connection_.heartbeat_seconds());
       return;
     }
@@ -266,6 +269,7 @@ class Client final : public EdgeClient {
   void Accept(const v1::Offer& offer) {
     offer_ = offer;
     offered_ = true;
+    unknown_ = false;
     v1::ClientMessage message;
     message.mutable_accept()->set_round(round_);
     connection_.Send(message);
@@ -300,7 +304,7 @@ class Client final : public EdgeClient {
                                        steps_.store(steps);
                                      }};
     StartJob([this, watch, offer = offer_]() -> Report {
-      return Trained{task_->Train(trainer_, compressor_, offer, watch)};
+      return Trained{task_->Train(trainer_, feedback_, offer, watch)};
     });
   }
 
@@ -369,10 +373,12 @@ class Client final : public EdgeClient {
 
   void Settled(const v1::Settled& settled) {
     if (phase_ == Phase::kIdle || settled.round() != round_) return;
-    if (settled.accepted() && phase_ >= Phase::kReady) {
-      if (const absl::Status status = task_->Commit(); !status.ok()) {
-        Tell(Warning{absl::StrCat("what the training remembers cannot be kept: ", Message(status))});
-      }
+    if (!settled.accepted() && settled.code() == kUnknownTask && phase_ >= Phase::kReady) {
+      // A coordinator that has restarted may not have come to the round yet: the next offer tells.
+      phase_ = Phase::kReady;
+      unknown_ = true;
+      if (next_offer_) Offered(v1::Offer(*next_offer_));
+      return;
     }
     End(settled.accepted(),
         settled.code().empty() ? settled.message() : absl::StrCat(settled.code(), ": ", settled.message()));
@@ -385,6 +391,9 @@ class Client final : public EdgeClient {
     ended.accepted = accepted;
     ended.why = why;
     if (phase_ >= Phase::kReady) {
+      if (const absl::Status status = task_->Remember(accepted); !status.ok()) {
+        Tell(Warning{absl::StrCat("what the training remembers cannot be kept: ", Message(status))});
+      }
       const v1::UploadHeader& header = task_->update()->header;
       ended.num_samples = header.num_samples();
       ended.steps = header.steps();
@@ -444,7 +453,7 @@ class Client final : public EdgeClient {
   }
 
   Trainer& trainer_;
-  const Compressor& compressor_;
+  const ErrorFeedback& feedback_;
   const EdgeOptions options_;
   FolderLock lock_;
   Mailbox<Happening> mailbox_;
@@ -459,7 +468,8 @@ class Client final : public EdgeClient {
   Phase phase_ = Phase::kIdle;
   int64_t round_ = -1;
   v1::Offer offer_;
-  bool offered_ = false;                       // in this session
+  bool unknown_ = false;  // the coordinator said that it does not know the spooled update's task
+  bool offered_ = false;  // in this session
   std::optional<v1::Offer> next_offer_;        // waits for what is at hand to be out of the way
   std::optional<v1::Failed> failure_;          // of the last task, if it failed
   std::optional<Clock::time_point> fate_at_;   // how long next_offer_ waits for the last update's fate
@@ -484,11 +494,12 @@ class Client final : public EdgeClient {
 }  // namespace
 }  // namespace edge
 
-absl::StatusOr<std::unique_ptr<EdgeClient>> EdgeClient::Create(Trainer& trainer, const Compressor& compressor,
+absl::StatusOr<std::unique_ptr<EdgeClient>> EdgeClient::Create(Trainer& trainer,
+                                                               const ErrorFeedback& feedback,
                                                                EdgeOptions options) {
   MUSTER_RETURN_IF_ERROR(edge::CheckAddress(options.coordinator));
   if (options.state_dir.empty()) return InvalidInput("the client needs a state folder");
-  auto client = std::make_unique<edge::Client>(trainer, compressor, std::move(options));
+  auto client = std::make_unique<edge::Client>(trainer, feedback, std::move(options));
   MUSTER_RETURN_IF_ERROR(client->TakeFolder());
   return client;
 }

@@ -18,7 +18,7 @@
 #include <variant>
 
 #include "client/trainer.h"
-#include "compression/compressor.h"
+#include "compression/error_feedback.h"
 #include "core/status.h"
 #include "core/transport/credentials.h"
 
@@ -76,7 +76,7 @@ class EdgeClient {
  public:
   // Both outlive the client. The trainer is used by one thread at a time, which is not Run's.
   // INVALID_ARGUMENT for a malformed address, a state folder that cannot be had or that another process uses.
-  static absl::StatusOr<std::unique_ptr<EdgeClient>> Create(Trainer& trainer, const Compressor& compressor,
+  static absl::StatusOr<std::unique_ptr<EdgeClient>> Create(Trainer& trainer, const ErrorFeedback& feedback,
                                                             EdgeOptions options);
   virtual ~EdgeClient() = default;
 

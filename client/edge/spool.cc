@@ -19,7 +19,7 @@ Spool::Spool(std::string folder) : folder_(std::move(folder)) {
 }
 
 absl::Status Spool::Put(const std::string& federation, int64_t round, int64_t client,
-                        const LocalUpdate& update, const State& memory) {
+                        const LocalUpdate& update) {
   Remove();
   v1::UploadHeader header;
   header.set_federation(federation);
@@ -42,7 +42,8 @@ absl::Status Spool::Put(const std::string& federation, int64_t round, int64_t cl
   }
   header.set_content_sha256(Sha256(pieces));
   MUSTER_RETURN_IF_ERROR(WriteFileAtomic(Path("bytes"), pieces, /*sync=*/true));
-  MUSTER_RETURN_IF_ERROR(WriteFileAtomic(Path("memory"), SerializeState(memory), /*sync=*/true));
+  MUSTER_RETURN_IF_ERROR(WriteFileAtomic(Path("taken"), SerializeState(update.if_taken), /*sync=*/true));
+  MUSTER_RETURN_IF_ERROR(WriteFileAtomic(Path("refused"), SerializeState(update.if_refused), /*sync=*/true));
   MUSTER_RETURN_IF_ERROR(WriteFileAtomic(Path("header"), header.SerializeAsString(), /*sync=*/true));
   MUSTER_ASSIGN_OR_RETURN(update_, Read());
   return absl::OkStatus();
@@ -50,7 +51,7 @@ absl::Status Spool::Put(const std::string& federation, int64_t round, int64_t cl
 
 void Spool::Remove() {
   update_.reset();
-  for (const char* part : {"header", "memory", "bytes"}) ::unlink(Path(part).c_str());
+  for (const char* part : {"header", "taken", "refused", "bytes"}) ::unlink(Path(part).c_str());
 }
 
 absl::StatusOr<FinishedUpdate> Spool::Read() const {
@@ -61,8 +62,10 @@ absl::StatusOr<FinishedUpdate> Spool::Read() const {
   if (Sha256(update.bytes->bytes()) != update.header.content_sha256()) {
     return InvalidInput(Path("bytes") + ": is not what its header describes");
   }
-  MUSTER_ASSIGN_OR_RETURN(const std::string memory, ReadFile(Path("memory")));
-  MUSTER_ASSIGN_OR_RETURN(update.memory, ParseState(memory));
+  MUSTER_ASSIGN_OR_RETURN(const std::string taken, ReadFile(Path("taken")));
+  MUSTER_ASSIGN_OR_RETURN(update.if_taken, ParseState(taken));
+  MUSTER_ASSIGN_OR_RETURN(const std::string refused, ReadFile(Path("refused")));
+  MUSTER_ASSIGN_OR_RETURN(update.if_refused, ParseState(refused));
   return update;
 }
 

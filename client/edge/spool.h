@@ -19,12 +19,12 @@ namespace muster::edge {
 struct FinishedUpdate {
   v1::UploadHeader header;                  // complete, with offset 0
   std::shared_ptr<const MappedFile> bytes;  // what header.content_sha256 is of
-  State memory;
+  State if_taken, if_refused;               // what the client is to remember, by what becomes of it
 };
 
-// Holds at most one update, in three files of a folder: update.bytes, update.memory, and update.header, which
-// is written last and makes the update exist. A process killed at any moment leaves a whole update or none.
-// Not thread-safe.
+// Holds at most one update, in four files of a folder: update.bytes, update.taken and update.refused (the
+// memories), and update.header, which is written last and makes the update exist. A process killed at any
+// moment leaves a whole update or none. Not thread-safe.
 class Spool {
  public:
   // Reads what an earlier process left in `folder` (which exists). Anything damaged counts as nothing.
@@ -32,8 +32,7 @@ class Spool {
 
   const std::optional<FinishedUpdate>& update() const { return update_; }
   // Replaces the update.
-  absl::Status Put(const std::string& federation, int64_t round, int64_t client, const LocalUpdate& update,
-                   const State& memory);
+  absl::Status Put(const std::string& federation, int64_t round, int64_t client, const LocalUpdate& update);
   void Remove();
 
  private:

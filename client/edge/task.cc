@@ -114,7 +114,7 @@ grpc::Status TaskFolder::Download(Transfer& transfer, const v1::Offer& offer) {
   return grpc::Status::OK;
 }
 
-std::optional<v1::Failed> TaskFolder::Train(Trainer& trainer, const Compressor& compressor,
+std::optional<v1::Failed> TaskFolder::Train(Trainer& trainer, const ErrorFeedback& feedback,
                                             const v1::Offer& offer, const Watch& watch) {
   const auto failed = [&](const std::string& stage, const absl::Status& status) {
     return Failure(offer.round(), stage, absl::StatusCodeToString(status.code()), Message(status));
@@ -148,11 +148,10 @@ std::optional<v1::Failed> TaskFolder::Train(Trainer& trainer, const Compressor& 
 
     LocalUpdate update;
     TaskFailure failure;
-    if (!runner_.Run(trainer, compressor, job, *global, *memory, update, failure)) {
+    if (!runner_.Run(trainer, feedback, job, *global, *memory, update, failure)) {
       return failed(failure.stage, failure.status);
     }
-    if (const absl::Status status = spool_.Put(federation_, offer.round(), client_, update, *memory);
-        !status.ok()) {
+    if (const absl::Status status = spool_.Put(federation_, offer.round(), client_, update); !status.ok()) {
       return failed("spool", status);
     }
   } catch (const std::bad_alloc&) {
@@ -164,8 +163,10 @@ std::optional<v1::Failed> TaskFolder::Train(Trainer& trainer, const Compressor& 
   return std::nullopt;
 }
 
-absl::Status TaskFolder::Commit() {
-  return memories_->Save(client_, spool_.update()->header.round(), spool_.update()->memory);
+absl::Status TaskFolder::Remember(bool taken) {
+  const FinishedUpdate& update = *spool_.update();
+  const State& memory = taken ? update.if_taken : update.if_refused;
+  return memory.empty() ? absl::OkStatus() : memories_->Save(client_, update.header.round(), memory);
 }
 
 void TaskFolder::Clear() {

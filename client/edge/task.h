@@ -26,7 +26,7 @@ absl::Status CheckOffer(const v1::Offer& offer, const Layout& layout);
 // The message for a task that went wrong; its texts are cut to what the contract allows.
 v1::Failed Failure(int64_t round, std::string_view stage, std::string_view code, std::string_view message);
 
-// One task at a time, step by step: Download, Train, then Commit or not, Clear. A process killed at any
+// One task at a time, step by step: Download, Train, Remember, Clear. A process killed at any
 // moment finds in `folder` what was complete: half a download goes on where it was, a finished update is not
 // trained again. Not thread-safe.
 class TaskFolder {
@@ -44,14 +44,14 @@ class TaskFolder {
     std::function<void(int64_t steps, double train_loss)> progress;
   };
   // Trains from what Download brought and spools the update. Returns what went wrong, if anything did.
-  std::optional<v1::Failed> Train(Trainer& trainer, const Compressor& compressor, const v1::Offer& offer,
+  std::optional<v1::Failed> Train(Trainer& trainer, const ErrorFeedback& feedback, const v1::Offer& offer,
                                   const Watch& watch);
 
   // The finished update, from the moment that Train has spooled it until Clear.
   const std::optional<FinishedUpdate>& update() const { return spool_.update(); }
-  // The update was accepted: its memory is what the client remembers from now on. Doing it again changes
-  // nothing.
-  absl::Status Commit();
+  // What became of the update is known: the client remembers what goes with that from now on. Doing it again
+  // changes nothing.
+  absl::Status Remember(bool taken);
   // Forgets the update and what was downloaded for it.
   void Clear();
 

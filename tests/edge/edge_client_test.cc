@@ -125,7 +125,7 @@ class EdgeClientTest : public ::testing::Test {
     return options;
   }
   void Start(const EdgeOptions& options) {
-    auto client = EdgeClient::Create(trainer_, *compressor_, options);
+    auto client = EdgeClient::Create(trainer_, *feedback_, options);
     ASSERT_TRUE(client.ok()) << client.status();
     client_ = *std::move(client);
     runner_ = std::thread([this] { result_ = client_->Run(); });
@@ -170,6 +170,8 @@ class EdgeClientTest : public ::testing::Test {
   std::string state_;
   FakeTrainer trainer_{kSize};
   const std::unique_ptr<Compressor> compressor_ = *Registry<Compressor>::Get().Create({"identity", {}}, {});
+  const std::unique_ptr<ErrorFeedback> feedback_ = *Registry<ErrorFeedback>::Get().Create(
+      {"none", {}}, {.compressor = compressor_.get(), .layout = &trainer_.layout()});
   const std::vector<float> model_ = std::vector<float>(kSize, 0.5F);
   std::unique_ptr<FakeCoordinator> coordinator_ = std::make_unique<FakeCoordinator>();
   std::unique_ptr<EdgeClient> client_;
@@ -362,6 +364,27 @@ TEST_F(EdgeClientTest, AsksForTheFateOfAnUploadedUpdateAfterARestartOfTheCoordin
   EXPECT_THAT(coordinator_->upload_offsets(), IsEmpty());
 }
 
+// A coordinator that has just restarted has not come to its round yet.
+TEST_F(EdgeClientTest, KeepsAnUpdateWhoseTaskIsNotKnownUntilAnotherRoundBegins) {
+  Start(Options(coordinator_->address()));
+  Expect(v1::ClientMessage::kJoin);
+  const v1::Offer offer = coordinator_->MakeOffer(0, model_, trainer_.layout());
+  coordinator_->Offer(offer);
+  Expect(v1::ClientMessage::kAccept);
+  const v1::Ready ready = Expect(v1::ClientMessage::kReady).ready();
+  v1::ServerMessage unknown;
+  unknown.mutable_settled()->set_code("NOT_FOUND");
+  coordinator_->Say(unknown);
+  coordinator_->Offer(offer);
+  Expect(v1::ClientMessage::kAccept);
+  EXPECT_EQ(Expect(v1::ClientMessage::kReady).ready().content_sha256(), ready.content_sha256());
+  EXPECT_THAT(trainer_.jobs(), SizeIs(1));
+  coordinator_->Say(unknown);
+  TrainRound(1);
+  EXPECT_FALSE(WaitFor<RoundEnded>().accepted);
+  EXPECT_THAT(trainer_.jobs(), SizeIs(2));
+}
+
 TEST_F(EdgeClientTest, ObeysCancel) {
   Start(Options(coordinator_->address()));
   Expect(v1::ClientMessage::kJoin);
@@ -513,17 +536,17 @@ TEST_F(EdgeClientTest, GivesUpWhenItsPatienceRunsOut) {
 TEST_F(EdgeClientTest, RefusesAStateFolderInUse) {
   Start(Options(coordinator_->address()));
   WaitFor<Joined>();
-  const auto second = EdgeClient::Create(trainer_, *compressor_, Options(coordinator_->address()));
+  const auto second = EdgeClient::Create(trainer_, *feedback_, Options(coordinator_->address()));
   ASSERT_FALSE(second.ok());
   EXPECT_THAT(Message(second.status()), HasSubstr("another client uses it"));
 }
 
 TEST_F(EdgeClientTest, RefusesAMalformedAddress) {
   for (const char* address : {"", "host", "host:", ":7443", "host:0", "host:70000", "a:b:c", "::1:80"}) {
-    const auto client = EdgeClient::Create(trainer_, *compressor_, Options(address));
+    const auto client = EdgeClient::Create(trainer_, *feedback_, Options(address));
     EXPECT_EQ(ExitCode(client.status()), 2) << address;
   }
-  EXPECT_TRUE(EdgeClient::Create(trainer_, *compressor_, Options("[::1]:80")).ok());
+  EXPECT_TRUE(EdgeClient::Create(trainer_, *feedback_, Options("[::1]:80")).ok());
 }
 
 class RefusedTest : public EdgeClientTest, public ::testing::WithParamInterface<grpc::StatusCode> {};

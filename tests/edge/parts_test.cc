@@ -81,20 +81,20 @@ class SpoolTest : public ::testing::Test {
     update_.training.num_samples = 3;
     update_.payload.bytes = "payload";
     update_.extras["extra"].bytes = "more";
-    memory_.numbers["steps"] = 2;
+    update_.if_taken.numbers["steps"] = 2;
+    update_.if_refused.numbers["steps"] = 1;
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
   std::string folder_;
   LocalUpdate update_;
-  State memory_;
 };
 
 TEST_F(SpoolTest, KeepsAnUpdateForTheNextProcess) {
   {
     Spool spool(folder_);
     EXPECT_FALSE(spool.update());
-    ASSERT_TRUE(spool.Put("fed", 5, 2, update_, memory_).ok());
+    ASSERT_TRUE(spool.Put("fed", 5, 2, update_).ok());
     ASSERT_TRUE(spool.update());
   }
   Spool spool(folder_);
@@ -105,7 +105,8 @@ TEST_F(SpoolTest, KeepsAnUpdateForTheNextProcess) {
   EXPECT_EQ(spool.update()->header.num_samples(), 3);
   EXPECT_EQ(spool.update()->header.payload_size(), 7);
   EXPECT_EQ(spool.update()->bytes->bytes(), "payloadmore");
-  EXPECT_EQ(spool.update()->memory, memory_);
+  EXPECT_EQ(spool.update()->if_taken, update_.if_taken);
+  EXPECT_EQ(spool.update()->if_refused, update_.if_refused);
   spool.Remove();
   EXPECT_FALSE(spool.update());
   EXPECT_FALSE(Spool(folder_).update());
@@ -114,12 +115,12 @@ TEST_F(SpoolTest, KeepsAnUpdateForTheNextProcess) {
 // A process killed between any two writes leaves all but the header, which comes last; a bad disk damages
 // anything.
 TEST_F(SpoolTest, TakesDamageForNothing) {
-  for (const char* part : {"bytes", "memory", "header"}) {
-    ASSERT_TRUE(Spool(folder_).Put("fed", 5, 2, update_, memory_).ok());
+  for (const char* part : {"bytes", "taken", "refused", "header"}) {
+    ASSERT_TRUE(Spool(folder_).Put("fed", 5, 2, update_).ok());
     const std::string path = absl::StrCat(folder_, "/update.", part);
     std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
     EXPECT_FALSE(Spool(folder_).update()) << part;
-    ASSERT_TRUE(Spool(folder_).Put("fed", 5, 2, update_, memory_).ok());
+    ASSERT_TRUE(Spool(folder_).Put("fed", 5, 2, update_).ok());
     std::filesystem::remove(path);
     EXPECT_FALSE(Spool(folder_).update()) << part;
   }
