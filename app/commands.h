@@ -3,8 +3,6 @@
 #define MUSTER_APP_COMMANDS_H_
 
 #include <functional>
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,22 +32,6 @@ struct ResumeArguments {
 // Goes on with the run in `dir` to the same final bits as if it had never been interrupted.
 absl::Status Resume(const ResumeArguments& arguments);
 
-struct ClientArguments {
-  std::string config;
-  std::vector<std::string> overrides;
-  std::string coordinator;        // HOST:PORT
-  std::optional<int64_t> client;  // its number: trains on that slice of the configured federation; none: on all data
-  std::string name;               // "": client-NUMBER, or the host's name
-  std::string certs;              // folder with ca.pem, NAME.pem, NAME.key
-  std::string certificate, key;   // instead of those in the folder
-  std::string token;              // file with a token, instead of a certificate
-  bool insecure = false;          // plain text
-  std::string state;              // "": client-state/NAME
-  double patience_seconds = 0;    // 0: waits for the coordinator for ever
-};
-// Takes part in a federation over the network until it is finished or a signal comes.
-absl::Status Client(const ClientArguments& arguments);
-
 // Checks a configuration as `simulate` would, without running it: plug-ins and their options, and with `load`
 // the data and the model too. Prints the effective configuration with `print`.
 absl::Status Validate(const std::string& config, const std::vector<std::string>& overrides, bool print);
@@ -70,9 +52,12 @@ absl::Status ShowData(const DataArguments& arguments);
 // single run, comparison.html for several).
 absl::Status Report(const std::vector<std::string>& dirs, const std::string& out);
 
-// `muster certs`: a development authority, certificates, tokens, revocation. Adds the command; `action` becomes what it
-// does if it is the one that was called.
+// `muster certs`: a development authority, certificates, tokens, revocation. Adds the command; `action`
+// becomes what it does if it is the one that was called.
 void AddCerts(CLI::App& app, std::function<absl::Status()>& action);
+
+// `muster coordinator`: a federation of real clients. The same kind of function.
+void AddCoordinator(CLI::App& app, std::function<absl::Status()>& action);
 
 // `muster health`: exit code 0 if the coordinator answers gRPC's health check with SERVING, 3 if it does not.
 void AddHealth(CLI::App& app, std::function<absl::Status()>& action);

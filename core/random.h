@@ -25,7 +25,6 @@ enum class Purpose : uint32_t {
   kCandidates = 9,
   kCompression = 10,
   kFaults = 11,
-  kBackoff = 12,
   kTest = 1000,
 };
 

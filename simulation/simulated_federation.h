@@ -34,6 +34,7 @@ class SimulatedFederation {
                                              std::vector<RoundListener*> listeners);
   // Ends the run after the round in flight. Safe from signal handlers once Create has returned.
   void RequestStop();
+  bool stop_requested() const { return stop_requested_.load(); }
 
   const FederatedData& data() const { return data_; }
   const ErrorFeedback& feedback() const { return *feedback_; }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/status.h"
+#include "core/transport/certificates.h"
 #include "muster/v1/federation.pb.h"
 #include "server/rounds/client_pool.h"
 
@@ -12,8 +13,9 @@ namespace muster {
 
 // Who is at the other end of a call, by what the transport knows.
 struct Peer {
-  // The certificate's common name; empty over plain text, where a client is who it says it is.
-  std::string identity;
+  // By its certificate or token. Its common name is empty over plain text, where a client is who it says it
+  // is.
+  Identity identity;
   std::string address;  // for people
 };
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/mutex.h"
 #include "core/transport/chunk.h"
+#include "core/transport/credentials.h"
 
 namespace muster {
 namespace {
@@ -243,7 +244,13 @@ class Ended final : public Reactor {
 }  // namespace
 
 absl::StatusOr<Peer> AuthenticateNobody(const grpc::ServerContextBase& context) {
-  return Peer{.identity = "", .address = context.peer()};
+  return Peer{.identity = {}, .address = context.peer()};
+}
+
+absl::StatusOr<Peer> AuthenticateByTls(const grpc::ServerContextBase& context) {
+  Peer peer{.identity = {}, .address = context.peer()};
+  MUSTER_ASSIGN_OR_RETURN(peer.identity, PeerIdentity(context));
+  return peer;
 }
 
 grpc::Status ToGrpc(const absl::Status& status) {

@@ -15,8 +15,9 @@ namespace muster {
 
 // Who calls, by what the transport knows; an error ends the call with it.
 using Authenticate = std::function<absl::StatusOr<Peer>(const grpc::ServerContextBase&)>;
-// Over plain text: nobody has an identity.
+// Over plain text: nobody has an identity. Over TLS: by certificate or token.
 absl::StatusOr<Peer> AuthenticateNobody(const grpc::ServerContextBase& context);
+absl::StatusOr<Peer> AuthenticateByTls(const grpc::ServerContextBase& context);
 
 grpc::Status ToGrpc(const absl::Status& status);
 

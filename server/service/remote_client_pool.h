@@ -19,6 +19,7 @@
 #include "core/mutex.h"
 #include "core/parameters.h"
 #include "core/status.h"
+#include "core/transport/access_control.h"
 #include "muster/v1/control.pb.h"
 #include "muster/v1/federation.pb.h"
 #include "server/journal/journal.h"
@@ -43,8 +44,9 @@ struct PoolOptions {
   int64_t upload_permits = 4;
   // Seconds of a steady clock. Tests give their own.
   std::function<double()> now;
-  // Whether an identity may (still) take part; null: all may.
-  std::function<absl::Status(const std::string& identity)> authorize;
+  // Who may (still) take part; null: all may. The service's credentials check every call by themselves; the
+  // pool ends sessions that go on.
+  std::shared_ptr<AccessControl> access;
   // One line for people; null: nobody listens. Called from any thread.
   std::function<void(const std::string& line)> log;
 };
@@ -130,6 +132,8 @@ class RemoteClientPool final : public ClientPool {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckCaller(const Peer& peer, const std::string& federation, ClientId client)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether it is time to ask again who may take part.
+  bool AccessIsDue(double now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Send(Participant& participant, v1::ServerMessage message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Remember(int64_t round, std::map<ClientId, v1::Settled> settled) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Offers the task.
@@ -157,6 +161,8 @@ class RemoteClientPool final : public ClientPool {
   int64_t accepted_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<int64_t, std::map<ClientId, v1::Settled>> settled_ ABSL_GUARDED_BY(mutex_);  // the last rounds'
   std::optional<v1::Goodbye> goodbye_ ABSL_GUARDED_BY(mutex_);
+  int64_t access_version_ ABSL_GUARDED_BY(mutex_) = 0;  // of the lists that live sessions were held against
+  double access_checked_ ABSL_GUARDED_BY(mutex_) = 0;
   bool abandoned_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<ClientInfo> available_;  // what Available gave last; of the engine's thread

@@ -16,6 +16,7 @@ constexpr size_t kMaxIdentityBytes = 200;
 constexpr size_t kMaxWordsBytes = 1000;  // of a client, for people
 constexpr int kMaxClasses = 100'000;
 constexpr double kOddClockSeconds = 60;
+constexpr double kAccessSeconds = 60;  // between two looks at certificates that may have expired meanwhile
 
 int64_t WallClockMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -134,7 +135,11 @@ void RemoteClientPool::Closed(const std::shared_ptr<ClientLink>& link) {
 
 absl::StatusOr<Participant*> RemoteClientPool::CheckJoin(const Peer& peer, const v1::Join& join) {
   MUSTER_RETURN_IF_ERROR(CheckProtocol(join, options_, layout_));
-  std::string identity = peer.identity;
+  std::string identity = peer.identity.common_name;
+  if (peer.identity.organizational_unit == kOperatorUnit) {
+    return absl::PermissionDeniedError(
+        "an operator's certificate steers the coordinator; a client needs its own");
+  }
   if (identity.empty()) {
     identity = join.identity();
     if (identity.empty() && join.has_client()) identity = absl::StrCat("client-", join.client());
@@ -146,7 +151,6 @@ absl::StatusOr<Participant*> RemoteClientPool::CheckJoin(const Peer& peer, const
     return absl::PermissionDeniedError(absl::StrCat(
         "the certificate is '", identity, "', the client calls itself '", Words(join.identity()), "'"));
   }
-  if (options_.authorize) MUSTER_RETURN_IF_ERROR(options_.authorize(identity));
   return roster_.Bind(identity, join.has_client() ? std::optional<ClientId>(join.client()) : std::nullopt);
 }
 
@@ -264,17 +268,27 @@ void RemoteClientPool::Send(Participant& participant, v1::ServerMessage message)
   participant.link->Send(std::move(message));
 }
 
+bool RemoteClientPool::AccessIsDue(double now) {
+  if (options_.access == nullptr) return false;
+  const int64_t version = options_.access->Version();
+  if (version == access_version_ && now - access_checked_ < kAccessSeconds) return false;
+  access_version_ = version;
+  access_checked_ = now;
+  return true;
+}
+
 void RemoteClientPool::Tick() {
   const MutexLock lock(&mutex_);
   const double now = options_.now();
   const double silence = 3 * options_.heartbeat_seconds;
+  const bool access_due = AccessIsDue(now);
   for (auto& [number, participant] : roster_.participants()) {
     if (participant.link == nullptr) continue;
     absl::Status end;
     if (now - participant.heard_at >= silence) {
       end = absl::UnavailableError(absl::StrCat("nothing was heard of the client for ", silence, " s"));
-    } else if (options_.authorize) {
-      end = options_.authorize(participant.identity);
+    } else if (access_due) {
+      end = options_.access->Authorize(participant.link->peer().identity);
     }
     if (!end.ok()) {
       if (absl::IsPermissionDenied(end)) {
@@ -312,8 +326,9 @@ absl::Status RemoteClientPool::CheckCaller(const Peer& peer, const std::string& 
   }
   const Participant* participant = roster_.Find(client);
   if (participant == nullptr) return absl::PermissionDeniedError(absl::StrCat("there is no client ", client));
-  if (!peer.identity.empty() && peer.identity != participant->identity) {
-    return absl::PermissionDeniedError(absl::StrCat("'", peer.identity, "' is not client ", client));
+  const std::string& name = peer.identity.common_name;
+  if (!name.empty() && name != participant->identity) {
+    return absl::PermissionDeniedError(absl::StrCat("'", name, "' is not client ", client));
   }
   if (participant->link == nullptr) return absl::UnavailableError("the client has no session; join first");
   return absl::OkStatus();

@@ -13,7 +13,7 @@ namespace muster {
 
 absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
     const std::string& address, const std::shared_ptr<grpc::ServerCredentials>& credentials,
-    RemoteClientPool& pool, Authenticate authenticate, const std::vector<grpc::Service*>& others) {
+    RemoteClientPool& pool, LogLine log, const std::vector<grpc::Service*>& others) {
   const size_t colon = address.rfind(':');
   if (colon == std::string::npos) {
     return InvalidInput(absl::StrCat("listen address '", address, "': give HOST:PORT, e.g. 0.0.0.0:7443"));
@@ -21,10 +21,16 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
   grpc::EnableDefaultHealthCheckService(true);
   [[maybe_unused]] static const bool reflection =
       (grpc::reflection::InitProtoReflectionServerBuilderPlugin(), true);
-  std::unique_ptr<CoordinatorServer> server(new CoordinatorServer(pool, std::move(authenticate)));
+  std::unique_ptr<CoordinatorServer> server(
+      new CoordinatorServer(pool, credentials ? AuthenticateByTls : AuthenticateNobody));
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(address, credentials, &port);
+  if (credentials != nullptr) {
+    builder.AddListeningPort(address, credentials, &port);
+  } else {
+    MUSTER_ASSIGN_OR_RETURN(server->plain_listener_, PlainListener::Open(builder, address, std::move(log)));
+    port = server->plain_listener_->port();
+  }
   builder.RegisterService(&server->service_);
   for (grpc::Service* other : others) builder.RegisterService(other);
   // Two coordinators on one port would share its clients.
@@ -35,11 +41,13 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
         absl::StrCat("cannot listen on ", address,
                      ": the port is taken, or the host is not this machine's; choose another"));
   }
+  if (server->plain_listener_) server->plain_listener_->Start();
   server->address_ = absl::StrCat(address.substr(0, colon), ":", port);
   return server;
 }
 
 CoordinatorServer::~CoordinatorServer() {
+  plain_listener_ = nullptr;
   if (server_) server_->Shutdown(std::chrono::system_clock::now());
 }
 

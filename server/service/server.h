@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "core/status.h"
+#include "core/transport/access_control.h"
+#include "core/transport/plain_listener.h"
 #include "server/service/federation_service.h"
 
 namespace muster {
@@ -16,10 +18,12 @@ namespace muster {
 class CoordinatorServer {
  public:
   // Listens on `address` ("HOST:PORT"; port 0 takes a free one) and serves `pool`, and `others` (Control)
-  // beside it. All of them outlive the server. INVALID_ARGUMENT if the address cannot be listened on.
+  // beside it. All of them outlive the server. Without credentials it is plain text, and clients are who they
+  // say they are. What went wrong with connections goes to `log`. INVALID_ARGUMENT if the address cannot be
+  // listened on.
   static absl::StatusOr<std::unique_ptr<CoordinatorServer>> Start(
       const std::string& address, const std::shared_ptr<grpc::ServerCredentials>& credentials,
-      RemoteClientPool& pool, Authenticate authenticate, const std::vector<grpc::Service*>& others = {});
+      RemoteClientPool& pool, LogLine log, const std::vector<grpc::Service*>& others = {});
   // Ends all calls; transfers in flight are cut.
   ~CoordinatorServer();
   CoordinatorServer(const CoordinatorServer&) = delete;
@@ -33,6 +37,7 @@ class CoordinatorServer {
 
   FederationService service_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<PlainListener> plain_listener_;
   std::string address_;
 };
 

@@ -3,7 +3,6 @@
 #ifndef MUSTER_TESTS_SERVICE_FIXTURE_H_
 #define MUSTER_TESTS_SERVICE_FIXTURE_H_
 
-#include <grpcpp/security/server_credentials.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -59,8 +58,7 @@ class ServiceTest : public ::testing::Test {
     auto pool = RemoteClientPool::Start(options_, layout_, *journal_, *std::move(spool), records);
     ASSERT_TRUE(pool.ok()) << pool.status();
     pool_ = *std::move(pool);
-    auto server = CoordinatorServer::Start("127.0.0.1:0", grpc::InsecureServerCredentials(), *pool_,
-                                           AuthenticateNobody);
+    auto server = CoordinatorServer::Start("127.0.0.1:0", nullptr, *pool_, [](std::string_view) {});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
