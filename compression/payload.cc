@@ -34,6 +34,10 @@ std::string PayloadHeader(uint8_t codec, const Layout& layout) {
   return header;
 }
 
+int64_t ModelBytes(const Layout& layout) {
+  return static_cast<int64_t>(kPayloadHeaderBytes) + layout.size * static_cast<int64_t>(sizeof(float));
+}
+
 Layout ExtraLayout(const std::string& name, int64_t size) {
   Layout layout;
   layout.Add(name, {size}, true);

@@ -32,6 +32,8 @@ struct Payload {
 
 inline constexpr size_t kPayloadHeaderBytes = 24;
 
+// Bytes of the whole model as a payload without compression.
+int64_t ModelBytes(const Layout& layout);
 // The layout under which a vector that travels beside an update is encoded: one entry, `name`, of `size`
 // elements.
 Layout ExtraLayout(const std::string& name, int64_t size);

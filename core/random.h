@@ -25,6 +25,7 @@ enum class Purpose : uint32_t {
   kCandidates = 9,
   kCompression = 10,
   kFaults = 11,
+  kDownlink = 12,
   kTest = 1000,
 };
 

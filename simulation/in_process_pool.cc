@@ -5,9 +5,13 @@
 #include <utility>
 
 #include "core/random.h"
+#include "server/rounds/downlink.h"
 
 namespace muster {
 namespace {
+
+constexpr char kModelVersion[] =
+    "model/version";  // which one a client holds, where the way down is compressed
 
 ClientFailure Failure(ClientId client, const char* stage, const absl::Status& status,
                       int64_t download_bytes) {
@@ -81,13 +85,10 @@ absl::StatusOr<int64_t> InProcessPool::RunAll(const Task& task, std::span<const 
 
 Outcome InProcessPool::TrainClient(LocalTrainer& trainer, const Task& task, ClientId client,
                                    const State& memory, LocalUpdate& update) const {
-  // What a client on a wire would have received: the model as a payload without compression, and what goes
-  // with it.
-  int64_t download_bytes =
-      static_cast<int64_t>(kPayloadHeaderBytes) + trainer.layout().size * static_cast<int64_t>(sizeof(float));
-  for (const auto& [name, values] : task.vectors) {
-    download_bytes += static_cast<int64_t>(values->size() * sizeof(float));
-  }
+  // What a client on a wire would have received.
+  const auto version = memory.numbers.find(kModelVersion);
+  const int64_t held = version == memory.numbers.end() ? -1 : static_cast<int64_t>(version->second);
+  const int64_t download_bytes = DownloadBytes(task, held, trainer.layout());
   TrainingJob job{.seed = task.seed,
                   .round = task.round,
                   .client = client,
@@ -100,7 +101,14 @@ Outcome InProcessPool::TrainClient(LocalTrainer& trainer, const Task& task, Clie
   TaskFailure failure;
   if (!runner.Run(slice, feedback_, job, *task.model, memory, update, failure)) {
     update.if_refused = memory;
+    if (task.model_version >= 0)
+      update.if_refused.numbers[kModelVersion] = static_cast<double>(task.model_version);
     return Failure(client, failure.stage.c_str(), failure.status, download_bytes);
+  }
+  if (task.model_version >= 0) {
+    for (State* after : {&update.if_taken, &update.if_refused}) {
+      after->numbers[kModelVersion] = static_cast<double>(task.model_version);
+    }
   }
   Random chance(
       {task.seed, Purpose::kFaults, static_cast<uint64_t>(task.round), static_cast<uint64_t>(client)});

@@ -76,6 +76,11 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
       Make<ErrorFeedback>(config.training().error_feedback(),
                           {.compressor = compressor_.get(), .layout = &layout()}, "training.error_feedback"));
   lose_updates_ = config.simulation().lose_updates();
+  if (rules.downlink().name() != "identity") {
+    MUSTER_ASSIGN_OR_RETURN(downlink_compressor_,
+                            Make<Compressor>(rules.downlink(), {}, "federation.downlink"));
+    downlink_ = std::make_unique<Downlink>(*downlink_compressor_, layout());
+  }
   evaluator_ = std::make_unique<ModelEvaluator>(data_, *workers_);
   MUSTER_ASSIGN_OR_RETURN(policy_,
                           Make<ParticipationPolicy>(rules.participation(),
@@ -130,6 +135,7 @@ absl::StatusOr<std::vector<float>> SimulatedFederation::RunWith(ClientPool& pool
   parts.selector = selector_.get();
   parts.server_optimizer = server_optimizer_.get();
   parts.feedback = feedback_.get();
+  parts.downlink = downlink_.get();
   parts.schedule = schedule_.get();
   parts.journal = journal;
   parts.listeners = std::move(listeners);

@@ -51,6 +51,8 @@ class SimulatedFederation {
   std::unique_ptr<WorkerThreads> workers_;
   std::unique_ptr<Compressor> compressor_;
   std::unique_ptr<ErrorFeedback> feedback_;
+  std::unique_ptr<Compressor> downlink_compressor_;
+  std::unique_ptr<Downlink> downlink_;  // nullptr: the model goes down as it is
   double lose_updates_ = 0;
   std::unique_ptr<ModelEvaluator> evaluator_;
   std::unique_ptr<ParticipationPolicy> policy_;

@@ -35,6 +35,12 @@ inline const ClientInfo* FindClient(std::span<const ClientInfo> clients, ClientI
   return found == clients.end() || found->id != id ? nullptr : &*found;
 }
 
+// Turns the clients' model of version - 1 into that of `version`.
+struct ModelDelta {
+  int64_t version = 0;
+  std::shared_ptr<const Payload> payload;  // immutable
+};
+
 // What the cohort of one round is told to do.
 struct Task {
   int64_t round = 0;
@@ -45,6 +51,10 @@ struct Task {
   double learning_rate_factor = 1;
   // What a method sends along, by name: a control variate, group weights. Immutable.
   std::map<std::string, std::shared_ptr<const std::vector<float>>> vectors = {};
+  // Where the way down is compressed: the model's version, and how to get there from earlier ones (ascending,
+  // without gaps, the last one leads to model_version). -1: everyone is sent the model.
+  int64_t model_version = -1;
+  std::vector<ModelDelta> deltas = {};
   double deadline_seconds = 0;  // > 0: answers that take longer are failures of stage "deadline"
   int64_t enough = 0;  // > 0: so many accepted updates end the round; the rest fails in stage "enough"
 };

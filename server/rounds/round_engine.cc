@@ -22,7 +22,8 @@ constexpr char kPlanKey[] = "plan";        // a fact of the journal: the cohort 
 // Parts of the engine's state.
 constexpr char kServerOptimizer[] = "server_optimizer";
 constexpr char kFeedback[] = "feedback";  // error feedback's server half
-constexpr char kClients[] = "clients";    // the mean of the clients' optimiser state
+constexpr char kDownlink[] = "downlink";
+constexpr char kClients[] = "clients";  // the mean of the clients' optimiser state
 
 using Clock = std::chrono::steady_clock;
 double SecondsSince(Clock::time_point start) {
@@ -183,6 +184,7 @@ absl::StatusOr<std::optional<std::string>> RoundEngine::Resume() {
   MUSTER_RETURN_IF_ERROR(parts_.selector->Load(state_.selector));
   MUSTER_RETURN_IF_ERROR(parts_.server_optimizer->Load(std::move(state_.parts[kServerOptimizer])));
   state_.parts.erase(kServerOptimizer);
+  if (parts_.downlink != nullptr) MUSTER_RETURN_IF_ERROR(parts_.downlink->Load(state_.parts[kDownlink]));
   // A crash may have come between the last round and the word that the run is finished.
   return finished ? finished : ShouldStop(last);
 }
@@ -308,6 +310,9 @@ absl::Status RoundEngine::Train(Round& round) {
   MUSTER_ASSIGN_OR_RETURN(round.answers, MakeAnswers(round, round.cohort, record));
   // Moved, not copied: until Apply the model of the round in flight is `start`.
   round.start = std::make_shared<std::vector<float>>(std::move(state_.model));
+  if (parts_.downlink != nullptr) {
+    MUSTER_RETURN_IF_ERROR(parts_.downlink->Advance(record.round, options_.seed, *round.start));
+  }
   absl::Status broken;  // the pool broke its contract
   const auto sink = [&](Outcome outcome) {
     ClientFinished event{.round = record.round, .client = 0, .accepted = false, .metrics = {}};
@@ -357,6 +362,8 @@ Task RoundEngine::MakeTask(const Round& round) const {
             .steps = own_epochs ? 0 : options_.steps,
             .learning_rate_factor = round.record.learning_rate_factor,
             .vectors = {},
+            .model_version = -1,
+            .deltas = {},
             .deadline_seconds = options_.deadline_seconds,
             .enough = options_.over_select > 0 ? round.decision.clients : 0};
   const auto add = [&task](const std::map<std::string, std::vector<float>>& vectors) {
@@ -368,6 +375,7 @@ Task RoundEngine::MakeTask(const Round& round) const {
   if (const auto clients = state_.parts.find(kClients); clients != state_.parts.end()) {
     add(clients->second.vectors);
   }
+  if (parts_.downlink != nullptr) parts_.downlink->FillIn(task);
   return task;
 }
 
@@ -488,6 +496,7 @@ absl::Status RoundEngine::Commit(Round& round) {
   state_.rounds = record.round + 1;
   if (parts_.journal != nullptr) {
     state_.parts[kServerOptimizer] = parts_.server_optimizer->Save();
+    if (parts_.downlink != nullptr) state_.parts[kDownlink] = parts_.downlink->Save();
     state_.policy = parts_.policy->Save();
     state_.selector = parts_.selector->Save();
     absl::Status committed = parts_.journal->Commit(ToJson(record), state_, *parts_.layout);

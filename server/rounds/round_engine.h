@@ -22,6 +22,7 @@
 #include "server/participation/policy.h"
 #include "server/rounds/answers.h"
 #include "server/rounds/client_pool.h"
+#include "server/rounds/downlink.h"
 #include "server/rounds/evaluator.h"
 #include "server/rounds/events.h"
 #include "server/rounds/live_change.h"
@@ -60,6 +61,7 @@ struct EngineParts {
   Selector* selector = nullptr;
   ServerOptimizer* server_optimizer = nullptr;
   const ErrorFeedback* feedback = nullptr;  // its server half; nullptr: messages are updates
+  Downlink* downlink = nullptr;             // nullptr: clients are sent the model as it is
   Schedule* schedule = nullptr;
   Journal* journal = nullptr;  // nullptr: nothing is durable
   std::vector<RoundListener*> listeners;
