@@ -76,6 +76,47 @@ int Run(int argc, char** argv) {
     };
   });
 
+  ClientArguments client;
+  auto* client_command =
+      app.add_subcommand("client", "Take part in a federation as one client, on your own data");
+  add_config(client_command);
+  client_command->add_option("--coordinator", client.coordinator, "Address of the coordinator")
+      ->type_name("HOST:PORT")
+      ->required();
+  client_command
+      ->add_option("--client", client.client,
+                   "Be client K and train on slice K of the configured federation (default: on all data)")
+      ->type_name("K");
+  client_command->add_option("--name", client.name,
+                             "Name of its certificate (default: client-K, or the host's name)");
+  auto* certs_option =
+      client_command->add_option("--certs", client.certs, "Folder with ca.pem, NAME.pem, NAME.key")
+          ->type_name("DIR");
+  client_command->add_option("--certificate", client.certificate, "Certificate instead of DIR/NAME.pem")
+      ->type_name("FILE")
+      ->needs(certs_option);
+  client_command->add_option("--key", client.key, "Its key instead of DIR/NAME.key")
+      ->type_name("FILE")
+      ->needs(certs_option);
+  client_command->add_option("--token", client.token, "File with a token, instead of a certificate")
+      ->type_name("FILE")
+      ->needs(certs_option);
+  client_command->add_flag("--insecure", client.insecure, "Plain text, for trials on one machine")
+      ->excludes(certs_option);
+  client_command->add_option("--state", client.state, "Folder of its own (default: client-state/NAME)")
+      ->type_name("DIR");
+  client_command
+      ->add_option("--patience", client.patience_seconds,
+                   "Give up after so many seconds without the coordinator (default: never)")
+      ->check(CLI::NonNegativeNumber);
+  client_command->callback([&] {
+    action = [&] {
+      client.config = config;
+      client.overrides = overrides;
+      return Client(client);
+    };
+  });
+
   auto* report_command =
       app.add_subcommand("report", "Compare runs: a table, and one self-contained HTML page");
   report_command->add_option("DIR", dirs, "Run directories")->required();

@@ -1,0 +1,130 @@
+// `muster client`: one client of a federation, on its own data.
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "app/commands.h"
+#include "app/experiment.h"
+#include "client/configured_trainer.h"
+#include "client/edge/edge_client.h"
+#include "core/config.h"
+#include "core/file.h"
+#include "core/transport/credentials.h"
+#include "learning/federated_data.h"
+
+namespace muster {
+namespace {
+
+std::atomic<EdgeClient*> running{nullptr};
+
+// The first SIGINT or SIGTERM lets the client say goodbye; a second one ends the process at once.
+class StopOnSignals {
+ public:
+  explicit StopOnSignals(EdgeClient* client) {
+    running.store(client);
+    struct sigaction action {};
+    action.sa_handler = [](int) {
+      if (EdgeClient* client = running.load()) client->Stop();
+    };
+    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
+    sigaction(SIGINT, &action, nullptr);
+    sigaction(SIGTERM, &action, nullptr);
+  }
+  ~StopOnSignals() {
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    running.store(nullptr);
+  }
+  StopOnSignals(const StopOnSignals&) = delete;
+  StopOnSignals& operator=(const StopOnSignals&) = delete;
+};
+
+// The name it is known by: that of its certificate, over plain text the one it gives itself.
+std::string Name(const ClientArguments& arguments) {
+  if (!arguments.name.empty()) return arguments.name;
+  if (arguments.client) return absl::StrCat("client-", *arguments.client);
+  char host[256] = "";
+  ::gethostname(host, sizeof host - 1);
+  return host;
+}
+
+absl::Status SetIdentity(const ClientArguments& arguments, EdgeOptions& options) {
+  if (!arguments.token.empty()) {
+    MUSTER_ASSIGN_OR_RETURN(const std::string token, ReadFile(arguments.token));
+    options.token = std::string(absl::StripAsciiWhitespace(token));
+  }
+  if (arguments.insecure) {
+    options.identity = Name(arguments);
+    std::fprintf(stderr,
+                 "muster: PLAIN TEXT (--insecure): anyone on the way can read and change what is sent\n");
+    return absl::OkStatus();
+  }
+  if (arguments.certs.empty()) {
+    return InvalidInput(
+        "--certs: is missing; give the folder with ca.pem and this client's certificate (see muster "
+        "certs), or --insecure for a trial in plain text");
+  }
+  TlsFiles files = TlsFilesIn(arguments.certs, Name(arguments));
+  if (!arguments.token.empty()) files.certificate = files.key = "";
+  if (!arguments.certificate.empty()) files.certificate = arguments.certificate;
+  if (!arguments.key.empty()) files.key = arguments.key;
+  MUSTER_ASSIGN_OR_RETURN(options.tls, LoadTls(files, TlsRole::kClient));
+  return absl::OkStatus();
+}
+
+// What the client trains on: the slice of the configured federation that has its number, or all of the data.
+absl::StatusOr<FederatedData> LoadData(const ClientArguments& arguments, v1::Experiment& config) {
+  if (!arguments.client) {
+    v1::Data& data = *config.mutable_data();
+    data.set_clients(1);
+    data.mutable_partition()->set_name("iid");
+    data.mutable_partition()->clear_options();
+    data.mutable_trust()->Clear();
+    config.mutable_pin()->clear_partition();
+  }
+  MUSTER_ASSIGN_OR_RETURN(FederatedData data,
+                          BuildFederatedData(config.data(), config.pin().partition(), config.seed()));
+  if (arguments.client && (*arguments.client < 0 || *arguments.client >= data.clients())) {
+    return InvalidInput(absl::StrCat("--client ", *arguments.client,
+                                     ": the configured federation has clients 0 to ", data.clients() - 1));
+  }
+  return data;
+}
+
+}  // namespace
+
+absl::Status Client(const ClientArguments& arguments) {
+  MUSTER_ASSIGN_OR_RETURN(ExperimentFile file, LoadExperiment(arguments.config, arguments.overrides));
+  EdgeOptions options;
+  options.coordinator = arguments.coordinator;
+  options.client = arguments.client;
+  options.state_dir =
+      arguments.state.empty() ? absl::StrCat("client-state/", Name(arguments)) : arguments.state;
+  options.version = "muster " MUSTER_VERSION;
+  options.patience_seconds = arguments.patience_seconds;
+  options.on_event = [](const EdgeEvent& event) { std::fprintf(stderr, "%s\n", Describe(event).c_str()); };
+  MUSTER_RETURN_IF_ERROR(SetIdentity(arguments, options));
+
+  MUSTER_ASSIGN_OR_RETURN(const FederatedData data, LoadData(arguments, file.config));
+  MUSTER_ASSIGN_OR_RETURN(const auto trainer, MakeConfiguredTrainer(file.config, data.train));
+  const auto compressor =
+      Registry<Compressor>::Get().Create(ToPluginConfig(file.config.training().compressor()), {});
+  if (!compressor.ok()) return Annotate(compressor.status(), "training.compressor");
+  const auto feedback =
+      Registry<ErrorFeedback>::Get().Create(ToPluginConfig(file.config.training().error_feedback()),
+                                            {.compressor = compressor->get(), .layout = &trainer->layout()});
+  if (!feedback.ok()) return Annotate(feedback.status(), "training.error_feedback");
+  SliceTrainer slice(*trainer, data.train, data.training.samples(arguments.client.value_or(0)));
+  MUSTER_ASSIGN_OR_RETURN(const auto client, EdgeClient::Create(slice, **feedback, std::move(options)));
+  const StopOnSignals stop_on_signals(client.get());
+  return client->Run();
+}
+
+}  // namespace muster
