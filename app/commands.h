@@ -37,16 +37,15 @@ absl::Status Resume(const ResumeArguments& arguments);
 struct ClientArguments {
   std::string config;
   std::vector<std::string> overrides;
-  std::string coordinator;  // HOST:PORT
-  std::optional<int64_t>
-      client;         // its number: trains on that slice of the configured federation; none: on all data
-  std::string name;   // "": client-NUMBER, or the host's name
-  std::string certs;  // folder with ca.pem, NAME.pem, NAME.key
-  std::string certificate, key;  // instead of those in the folder
-  std::string token;             // file with a token, instead of a certificate
-  bool insecure = false;         // plain text
-  std::string state;             // "": client-state/NAME
-  double patience_seconds = 0;   // 0: waits for the coordinator for ever
+  std::string coordinator;        // HOST:PORT
+  std::optional<int64_t> client;  // its number: trains on that slice of the configured federation; none: on all data
+  std::string name;               // "": client-NUMBER, or the host's name
+  std::string certs;              // folder with ca.pem, NAME.pem, NAME.key
+  std::string certificate, key;   // instead of those in the folder
+  std::string token;              // file with a token, instead of a certificate
+  bool insecure = false;          // plain text
+  std::string state;              // "": client-state/NAME
+  double patience_seconds = 0;    // 0: waits for the coordinator for ever
 };
 // Takes part in a federation over the network until it is finished or a signal comes.
 absl::Status Client(const ClientArguments& arguments);

@@ -5,6 +5,10 @@ find_package(Threads REQUIRED)
 find_package(Protobuf REQUIRED)          # module mode: Debian ships no config package
 find_package(absl REQUIRED)
 find_package(gRPC CONFIG REQUIRED)       # after Protobuf
+# RE2, which it brings, asks for -pthread; glibc needs no such flag, and it would part files from the precompiled header.
+if(TARGET re2::re2)
+  set_target_properties(re2::re2 PROPERTIES INTERFACE_COMPILE_OPTIONS "")
+endif()
 find_package(OpenSSL REQUIRED)           # SHA-256
 find_package(ZLIB REQUIRED)
 find_package(SQLite3 REQUIRED)

@@ -10,7 +10,7 @@ install(TARGETS ${libraries} muster EXPORT MusterTargets
         RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT MusterTargets NAMESPACE Muster:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/Muster)
 
-foreach(room core compression optim learning edge client server simulation)
+foreach(room core compression optim learning client server simulation)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/muster
           FILES_MATCHING PATTERN "*.h")
 endforeach()

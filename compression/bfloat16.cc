@@ -1,11 +1,13 @@
 // The upper half of every float32.
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "compression/bucketed.h"
 #include "core/kernel.h"
+#include "core/magnitude.h"
 
 namespace muster {
 namespace {
@@ -43,9 +45,11 @@ class Bfloat16 final : public Bucketed {
  protected:
   const char* name() const override { return "bfloat16"; }
   size_t BucketBytes(uint16_t /*levels*/, size_t n) const override { return n * sizeof(uint16_t); }
-  void EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey /*noise*/,
+  bool EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey /*noise*/,
                     uint8_t* out) const override {
+    if (!std::isfinite(LargestMagnitude(x))) return false;
     Encode(x.data(), x.size(), reinterpret_cast<uint16_t*>(out));
+    return true;
   }
   absl::StatusOr<float> CheckBucket(const uint8_t* bucket, uint16_t /*levels*/, size_t n) const override {
     uint16_t largest = 0;

@@ -40,11 +40,12 @@ absl::StatusOr<Payload> Bucketed::Compress(std::span<const float> x, const Layou
   std::vector<uint8_t> encoded;  // of one bucket: it stays in the cache until it is appended
   for (size_t begin = 0; begin < x.size(); begin += bucket) {
     const std::span<const float> part = x.subspan(begin, std::min(bucket, x.size() - begin));
-    MUSTER_RETURN_IF_ERROR(CheckFinite(part, static_cast<int64_t>(begin)));
     const uint64_t noise = random();
     encoded.resize(BucketBytes(levels_, part.size()));
-    EncodeBucket(part, levels_, {static_cast<uint32_t>(noise), static_cast<uint32_t>(noise >> 32)},
-                 encoded.data());
+    const NoiseKey key_of_bucket{static_cast<uint32_t>(noise), static_cast<uint32_t>(noise >> 32)};
+    if (!EncodeBucket(part, levels_, key_of_bucket, encoded.data())) {
+      return CheckFinite(part, static_cast<int64_t>(begin));
+    }
     payload.bytes.append(reinterpret_cast<const char*>(encoded.data()), encoded.size());
   }
   return payload;

@@ -8,25 +8,9 @@
 #include <string_view>
 
 #include "compression/compressor.h"
+#include "compression/noise.h"
 
 namespace muster {
-
-// Seeds the noise of one bucket's stochastic rounding.
-struct NoiseKey {
-  uint32_t a = 0, b = 0;
-};
-
-// 32 random bits for element i of a bucket: a mixer over a counter (after Wellons' lowbias32), which
-// vectorises.
-inline uint32_t NoiseBits(NoiseKey key, uint32_t i) {
-  uint32_t x = i + key.a;
-  x ^= x >> 16;
-  x *= 0x7feb352dU;
-  x += key.b;
-  x ^= x >> 15;
-  x *= 0x846ca68bU;
-  return x ^ (x >> 16);
-}
 
 // Data: u32 elements in a bucket, at least 1; u16 levels, 0 where the codec has none; then the buckets one
 // after another, the last of which may be shorter. What a bucket looks like is the codec's.
@@ -48,8 +32,8 @@ class Bucketed : public Compressor {
   virtual bool KnowsLevels(uint16_t levels) const { return levels == 0; }
   // Bytes of a bucket of n elements.
   virtual size_t BucketBytes(uint16_t levels, size_t n) const = 0;
-  // Writes BucketBytes. x is finite.
-  virtual void EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey noise,
+  // Writes BucketBytes to memory aligned for any number. False if an element is NaN or infinite.
+  virtual bool EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey noise,
                             uint8_t* out) const = 0;
   // An upper bound of what n elements decode to in magnitude, or what is wrong: reader.Error-like messages.
   virtual absl::StatusOr<float> CheckBucket(const uint8_t* bucket, uint16_t levels, size_t n) const = 0;

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "compression/bucketed.h"
 #include "compression/nested.h"
+#include "compression/noise.h"
 #include "compression/select.h"
 #include "compression/sparse.h"
 #include "compression/wire.h"

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "compression/bucketed.h"
+#include "compression/kernels.h"
 #include "core/kernel.h"
 #include "core/magnitude.h"
 
@@ -23,33 +24,18 @@ float InverseUnit(int exponent) {
   return std::bit_cast<float>(static_cast<uint32_t>(141 - exponent + 127) << 23);
 }
 
-// Round to nearest, ties to even, for |x * factor| < 2^15. Below the smallest normal half, adding 0.5 leaves
-// the rounded result in the low bits of the mantissa.
-MUSTER_KERNEL void Encode(const float* x, size_t n, float factor, uint16_t* out) {
-  for (size_t i = 0; i < n; ++i) {
-    const auto bits = std::bit_cast<uint32_t>(x[i] * factor);
-    const uint32_t magnitude = bits & 0x7fffffff;
-    const uint32_t small = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5F) - 0x3f000000U;
-    const uint32_t normal = (magnitude - (112U << 23) + 0xfff + (magnitude >> 13 & 1)) >> 13;
-    out[i] = static_cast<uint16_t>((magnitude < 113U << 23 ? small : normal) | (bits >> 16 & 0x8000));
-  }
-}
 MUSTER_KERNEL uint16_t Largest(const uint16_t* halves, size_t n) {
   uint16_t largest = 0;
   for (size_t i = 0; i < n; ++i) largest = std::max<uint16_t>(largest, halves[i] & 0x7fff);
   return largest;
 }
-MUSTER_KERNEL void DecodeHalves(const uint16_t* halves, size_t n, float unit, float* out) {
-  for (size_t i = 0; i < n; ++i) {
-    const int32_t magnitude = halves[i] & 0x7fff;
-    const float small = static_cast<float>(magnitude) * 0x1.0p-24F;
-    const float normal = std::bit_cast<float>((magnitude << 13) + (112 << 23));
-    const float value = (magnitude < 0x400 ? small : normal) * unit;
-    out[i] = std::bit_cast<float>(std::bit_cast<uint32_t>(value) | (halves[i] & 0x8000U) << 16);
-  }
+int ExponentOf(const uint8_t* bucket) {
+  uint16_t exponent = 0;
+  std::memcpy(&exponent, bucket, sizeof exponent);
+  return exponent;
 }
 
-// A bucket: u8 exponent E, then one half an element; element = half * 2^(E - 141).
+// A bucket: u16 exponent E, then one half an element; element = half * 2^(E - 141).
 class Float16 final : public Bucketed {
  public:
   Float16() : Bucketed(4096) {}
@@ -63,40 +49,38 @@ class Float16 final : public Bucketed {
 
  protected:
   const char* name() const override { return "float16"; }
-  size_t BucketBytes(uint16_t /*levels*/, size_t n) const override { return 1 + n * sizeof(uint16_t); }
-  void EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey /*noise*/,
+  size_t BucketBytes(uint16_t /*levels*/, size_t n) const override { return (1 + n) * sizeof(uint16_t); }
+  bool EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey /*noise*/,
                     uint8_t* out) const override {
     const auto largest = static_cast<int>(std::bit_cast<uint32_t>(LargestMagnitude(x)) >> 23);
+    if (largest > kLargestExponent) return false;
     const int exponent = std::max(largest, kSmallestExponent);
-    *out++ = static_cast<uint8_t>(exponent);
-    uint16_t halves[kPiece];
-    for (size_t begin = 0; begin < x.size(); begin += kPiece) {
-      const size_t n = std::min(kPiece, x.size() - begin);
-      Encode(x.data() + begin, n, InverseUnit(exponent), halves);
-      std::memcpy(out + begin * sizeof(uint16_t), halves, n * sizeof(uint16_t));
-    }
+    auto* const halves = reinterpret_cast<uint16_t*>(out);  // EncodeBucket's memory is aligned
+    halves[0] = static_cast<uint16_t>(exponent);
+    EncodeHalves(x, InverseUnit(exponent), halves + 1);
+    return true;
   }
   absl::StatusOr<float> CheckBucket(const uint8_t* bucket, uint16_t /*levels*/, size_t n) const override {
-    const int exponent = bucket[0];
+    const int exponent = ExponentOf(bucket);
     if (exponent < kSmallestExponent || exponent > kLargestExponent) {
       return InvalidInput(absl::StrCat("has the exponent ", exponent));
     }
     uint16_t largest = 0, halves[kPiece];
     for (size_t begin = 0; begin < n; begin += kPiece) {
       const size_t count = std::min(kPiece, n - begin);
-      std::memcpy(halves, bucket + 1 + begin * sizeof(uint16_t), count * sizeof(uint16_t));
+      std::memcpy(halves, bucket + (1 + begin) * sizeof(uint16_t), count * sizeof(uint16_t));
       largest = std::max(largest, Largest(halves, count));
     }
     if (largest >= kInfinity) return InvalidInput("has a half that is not finite");
     float value = 0;
-    DecodeHalves(&largest, 1, Unit(exponent), &value);
+    DecodeHalves(&largest, Unit(exponent), {&value, 1});
     return value;
   }
   void DecodePiece(const uint8_t* bucket, uint16_t /*levels*/, size_t /*n*/, size_t begin,
                    std::span<float> out) const override {
     uint16_t halves[kPiece];
-    std::memcpy(halves, bucket + 1 + begin * sizeof(uint16_t), out.size() * sizeof(uint16_t));
-    DecodeHalves(halves, out.size(), Unit(bucket[0]), out.data());
+    std::memcpy(halves, bucket + (1 + begin) * sizeof(uint16_t), out.size() * sizeof(uint16_t));
+    DecodeHalves(halves, Unit(ExponentOf(bucket)), out);
   }
 };
 

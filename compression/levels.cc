@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "compression/bits.h"
+#include "compression/kernels.h"
 #include "core/kernel.h"
 #include "core/magnitude.h"
 
@@ -21,19 +22,6 @@ constexpr uint8_t kByteStates = 243;  // 3^5
 
 // One loop for codes of 8 and of 16 bits; inlined into the kernels below.
 template <typename Code>
-__attribute__((always_inline)) inline void RoundLoop(const float* x, size_t n, float inverse, int32_t levels,
-                                                     NoiseKey noise, Code* codes) {
-  for (size_t i = 0; i < n; ++i) {
-    const uint32_t bits = NoiseBits(noise, static_cast<uint32_t>(i));
-    const float u = static_cast<float>(static_cast<int32_t>(bits >> 8)) * 0x1.0p-24f;
-    const float t = x[i] * inverse + u;
-    int32_t level = static_cast<int32_t>(t);
-    level -= static_cast<float>(level) > t ? 1 : 0;  // floor
-    level = std::min(std::max(level, -levels), levels);
-    codes[i] = static_cast<Code>(level + levels);
-  }
-}
-template <typename Code>
 __attribute__((always_inline)) inline void ScaleLoop(const Code* codes, size_t n, float step, int32_t levels,
                                                      float* out) {
   for (size_t i = 0; i < n; ++i) out[i] = step * static_cast<float>(static_cast<int32_t>(codes[i]) - levels);
@@ -45,14 +33,6 @@ __attribute__((always_inline)) inline Code LargestLoop(const Code* codes, size_t
   return largest;
 }
 
-MUSTER_KERNEL void Round(const float* x, size_t n, float inverse, int32_t levels, NoiseKey noise,
-                         uint8_t* codes) {
-  RoundLoop(x, n, inverse, levels, noise, codes);
-}
-MUSTER_KERNEL void Round(const float* x, size_t n, float inverse, int32_t levels, NoiseKey noise,
-                         uint16_t* codes) {
-  RoundLoop(x, n, inverse, levels, noise, codes);
-}
 MUSTER_KERNEL void Scale(const uint8_t* codes, size_t n, float step, int32_t levels, float* out) {
   ScaleLoop(codes, n, step, levels, out);
 }
@@ -100,8 +80,9 @@ size_t Levels::BucketBytes(uint16_t levels, size_t n) const {
   return sizeof(float) + packed;
 }
 
-void Levels::EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey noise, uint8_t* out) const {
+bool Levels::EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey noise, uint8_t* out) const {
   const float largest = LargestMagnitude(x);
+  if (!std::isfinite(largest)) return false;
   float step = largest < kSmallest ? 0 : Step(x, largest);
   if (!std::isfinite(step * levels)) step = std::nextafter(step, 0.0F);
   const float inverse = step > 0 ? 1 / step : 0;
@@ -116,12 +97,12 @@ void Levels::EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey no
     const std::span<const uint8_t> small(bytes, n);
     const std::span<const uint16_t> large(codes.data(), n);
     if (levels > 127) {
-      Round(x.data() + begin, n, inverse, levels, piece_noise, codes.data());
+      RoundToLevels(x.subspan(begin, n), inverse, levels, piece_noise, codes.data());
       PackBits(large, Width(levels), out + begin / 8 * static_cast<size_t>(Width(levels)));
     } else if (Width(levels) == 8) {
-      Round(x.data() + begin, n, inverse, levels, piece_noise, out + begin);
+      RoundToLevels(x.subspan(begin, n), inverse, levels, piece_noise, out + begin);
     } else {
-      Round(x.data() + begin, n, inverse, levels, piece_noise, bytes);
+      RoundToLevels(x.subspan(begin, n), inverse, levels, piece_noise, bytes);
       if (levels == 1) {
         PackDigits(small, out + begin / kDigitsPerByte);
       } else {
@@ -129,6 +110,7 @@ void Levels::EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey no
       }
     }
   }
+  return true;
 }
 
 absl::StatusOr<float> Levels::CheckBucket(const uint8_t* bucket, uint16_t levels, size_t n) const {

@@ -1,6 +1,7 @@
 // Natural compression: every element is rounded at random to one of the two powers of two around it.
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -58,10 +59,11 @@ class Natural final : public Bucketed {
  protected:
   const char* name() const override { return "natural"; }
   size_t BucketBytes(uint16_t /*levels*/, size_t n) const override { return n + PackedBytes(n, 1); }
-  void EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey noise,
+  bool EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey noise,
                     uint8_t* out) const override {
+    if (!std::isfinite(PackSigns(x, out + x.size()))) return false;
     Exponents(x.data(), x.size(), noise, out);
-    PackSigns(x, out + x.size());
+    return true;
   }
   absl::StatusOr<float> CheckBucket(const uint8_t* bucket, uint16_t /*levels*/, size_t n) const override {
     const uint8_t largest = LargestOf(bucket, n);

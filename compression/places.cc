@@ -1,9 +1,9 @@
 #include "compression/places.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "compression/bits.h"
@@ -114,11 +114,12 @@ absl::StatusOr<PlaceReader> PlaceReader::Create(WireReader& wire, uint64_t count
   if (kind > kBitmap || parameter > kLargestParameter || (kind != kRice && parameter != 0)) {
     return wire.Error("coding of places", absl::StrCat("cannot be ", coding));
   }
-  const PlaceReader start(bits, coding, count, size);
+  PlaceReader start(bits, coding, count, size);
   PlaceReader reader = start;
-  std::array<uint32_t, 1024> chunk;
+  const bool few = count <= size / 4;
+  std::vector<uint32_t> places(few ? count : std::min<uint64_t>(count, 1024));
   while (reader.left_ > 0) {
-    if (reader.Next(chunk) == 0) return wire.Error("places", "are cut off, out of range or not increasing");
+    if (reader.Next(places) == 0) return wire.Error("places", "are cut off, out of range or not increasing");
   }
   uint64_t place = 0;
   if (kind == kBitmap && reader.NextPlace(place)) return wire.Error("places", "are more than their count");
@@ -127,16 +128,54 @@ absl::StatusOr<PlaceReader> PlaceReader::Create(WireReader& wire, uint64_t count
   if (!PaddingIsZero(reinterpret_cast<const uint8_t*>(bits.data()), used, 1)) {
     return wire.Error("places", "have padding that is not zero");
   }
+  if (few) start.held_ = std::make_shared<const std::vector<uint32_t>>(std::move(places));
   return start;
 }
 
 size_t PlaceReader::Next(std::span<uint32_t> chunk) {
   size_t filled = 0;
+  if (held_ != nullptr) {
+    filled = std::min<uint64_t>(chunk.size(), left_);
+    std::copy_n(held_->end() - static_cast<ptrdiff_t>(left_), filled, chunk.begin());
+    left_ -= filled;
+    return filled;
+  }
+  if (kind_ == kRice) filled = NextRice(chunk);
   for (; filled < chunk.size() && left_ > 0; ++filled, --left_) {
     uint64_t place = 0;
     if (!NextPlace(place)) return 0;
     chunk[filled] = static_cast<uint32_t>(place);
   }
+  return filled;
+}
+
+size_t PlaceReader::NextRice(std::span<uint32_t> chunk) {
+  const uint64_t count = std::min<uint64_t>(chunk.size(), left_);
+  const uint64_t low_mask = (uint64_t{1} << parameter_) - 1;
+  uint64_t next = static_cast<uint64_t>(previous_ + 1);  // the least that the next place can be
+  size_t filled = 0, before = 1;
+  // As long as eight bytes at a time hold whole codes.
+  while (filled < count && filled != before && at_ / 8 + 8 <= bits_.size()) {
+    before = filled;
+    uint64_t word = 0;
+    std::memcpy(&word, bits_.data() + at_ / 8, 8);
+    word >>= at_ % 8;
+    int available = 64 - static_cast<int>(at_ % 8);
+    while (filled < count && word != 0) {
+      const int zeros = std::countr_zero(word), used = zeros + 1 + parameter_;
+      if (used > available || used == 64) break;
+      const uint64_t place =
+          next + (static_cast<uint64_t>(zeros) << parameter_) + (word >> zeros >> 1 & low_mask);
+      if (place >= n_) break;
+      word >>= used;
+      available -= used;
+      at_ += static_cast<uint64_t>(used);
+      next = place + 1;
+      chunk[filled++] = static_cast<uint32_t>(place);
+    }
+  }
+  previous_ = static_cast<int64_t>(next) - 1;
+  left_ -= filled;
   return filled;
 }
 

@@ -4,9 +4,11 @@
 #define MUSTER_COMPRESSION_PLACES_H_
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "compression/wire.h"
 #include "core/status.h"
@@ -34,6 +36,8 @@ class PlaceReader {
  private:
   PlaceReader(std::string_view bits, uint8_t coding, uint64_t count, uint64_t n);
 
+  // As many as can be read eight bytes at a time; the others are for NextPlace.
+  size_t NextRice(std::span<uint32_t> chunk);
   // The number that starts at bit at_ and is below n; false if there is none.
   bool NextPlace(uint64_t& place);
   // Up to 57 bits from at_ on, zeros behind the end.
@@ -44,6 +48,8 @@ class PlaceReader {
   int parameter_ = 0;
   uint64_t left_ = 0;
   uint64_t n_ = 0;
+  // All places, where they take no more than a byte an element of the whole vector: they are decoded once.
+  std::shared_ptr<const std::vector<uint32_t>> held_;
   uint64_t at_ = 0;        // in bits
   int64_t previous_ = -1;  // place
 };

@@ -40,15 +40,16 @@ class Sign final : public Bucketed {
     return sizeof(float) + PackedBytes(n, 1);
   }
 
-  void EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey /*noise*/,
+  bool EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey /*noise*/,
                     uint8_t* out) const override {
-    const double sum = SumOfMagnitudes(x);
+    const double sum = PackSigns(x, out + sizeof(float));
+    if (!std::isfinite(sum)) return false;
     double scale = sum > 0 ? 1 : 0;
     if (scale_ == "mean") scale = sum / static_cast<double>(x.size());
     if (scale_ == "energy" && sum > 0) scale = SumOfSquares(x) / sum;
     const auto stored = static_cast<float>(std::min<double>(scale, std::numeric_limits<float>::max()));
     std::memcpy(out, &stored, sizeof stored);
-    PackSigns(x, out + sizeof stored);
+    return true;
   }
 
   absl::StatusOr<float> CheckBucket(const uint8_t* bucket, uint16_t /*levels*/, size_t n) const override {

@@ -20,14 +20,21 @@ constexpr int64_t kMostWeight = (int64_t{1} << 60) + (int64_t{1} << 20);
 // Needs |x * scale| < 2^51.
 MUSTER_KERNEL void AddSmall(int64_t* sum, const float* x, size_t n, double scale) {
   constexpr double kShift = 0x1.8p52;
-  for (size_t i = 0; i < n; ++i) {
-    sum[i] += std::bit_cast<int64_t>(x[i] * scale + kShift) - std::bit_cast<int64_t>(kShift);
+  constexpr size_t kBlock = 32;
+  size_t i = 0;
+  for (; i + kBlock <= n; i += kBlock) {
+    PrefetchPage(sum + i);
+    for (size_t j = i; j < i + kBlock; ++j) {
+      sum[j] += std::bit_cast<int64_t>(x[j] * scale + kShift) - std::bit_cast<int64_t>(kShift);
+    }
   }
+  for (; i < n; ++i) sum[i] += std::bit_cast<int64_t>(x[i] * scale + kShift) - std::bit_cast<int64_t>(kShift);
 }
 
 MUSTER_KERNEL void AddSigned(int64_t* sum, const uint8_t* signs, size_t n, int64_t units) {
   size_t i = 0;
   for (; i + 8 <= n; i += 8) {
+    if (i % 32 == 0) PrefetchPage(sum + i);
     const int64_t byte = signs[i / 8];
     for (int64_t bit = 0; bit < 8; ++bit) {
       const int64_t minus = -(byte >> bit & 1);  // all ones or zero
@@ -89,7 +96,7 @@ void ExactSum::Term::Add(int64_t offset, std::span<const float> x) const {
 
 void ExactSum::Term::AddAt(std::span<const uint32_t> places, std::span<const float> x) const {
   // Places are far apart: ask for the memory some of them ahead.
-  constexpr size_t kAhead = 16;
+  constexpr size_t kAhead = 32;
   for (size_t i = 0; i < places.size(); ++i) {
     if (i + kAhead < places.size()) __builtin_prefetch(&sum_[places[i + kAhead]], 1);
     sum_[places[i]] += std::llrint(x[i] * scale_);

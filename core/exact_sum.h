@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "core/huge_pages.h"
 #include "core/status.h"
 
 namespace muster {
@@ -68,7 +69,7 @@ class ExactSum {
   absl::Status Quotient(double divisor, std::span<float> out) const;
 
  private:
-  std::vector<int64_t> sum_;
+  std::vector<int64_t, HugePages<int64_t>> sum_;
   double bound_;         // power of two, >= total_weight_bound
   int64_t weights_ = 0;  // sum of w / bound_ in units of 2^-60
   int64_t terms_ = 0;

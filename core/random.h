@@ -26,6 +26,7 @@ enum class Purpose : uint32_t {
   kCompression = 10,
   kFaults = 11,
   kDownlink = 12,
+  kBackoff = 13,
   kTest = 1000,
 };
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/configured_trainer.h"
 #include "core/config.h"
 #include "core/file.h"
 #include "core/safetensors.h"
@@ -21,12 +22,6 @@ absl::StatusOr<std::unique_ptr<Interface>> Make(const v1::Plugin& plugin,
   return made;
 }
 
-// The configuration's rule allows no other word.
-OptimizerState ParseOptimizerState(const std::string& word) {
-  if (word == "keep") return OptimizerState::kKeep;
-  return word == "average" ? OptimizerState::kAverage : OptimizerState::kReset;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SimulatedFederation>> SimulatedFederation::Create(const v1::Experiment& config,
@@ -40,28 +35,14 @@ absl::StatusOr<std::unique_ptr<SimulatedFederation>> SimulatedFederation::Create
 }
 
 absl::Status SimulatedFederation::MakeWorkers(const v1::Experiment& config, int workers) {
-  const v1::Training& training = config.training();
-  MUSTER_ASSIGN_OR_RETURN(const LossKind loss, ResolveLoss(training.loss(), data_.train));
-  const TrainerOptions options{training.batch_size(), training.shuffle(), loss,
-                               ToPluginConfig(training.optimizer()),
-                               ParseOptimizerState(training.optimizer_state())};
-  const Model::Context model_context{data_.train.sample_shape, ModelOutputs(loss, data_.train), ""};
-  const PluginConfig model_config = ToPluginConfig(config.model());
-  const uint64_t seed = config.seed();
-
-  absl::StatusOr<std::unique_ptr<FlatModel>> model = MakeModel(model_config, model_context, seed);
-  if (!model.ok()) return Annotate(model.status(), absl::StrCat("model (", config.model().name(), ")"));
+  MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<FlatModel> model, MakeConfiguredModel(config, data_.train));
   if (config.pin().initial_model().empty()) {
-    initial_model_.assign((*model)->values().begin(), (*model)->values().end());
+    initial_model_.assign(model->values().begin(), model->values().end());
   } else {
-    MUSTER_ASSIGN_OR_RETURN(initial_model_, ReadModel(config.pin().initial_model(), (*model)->layout()));
+    MUSTER_ASSIGN_OR_RETURN(initial_model_, ReadModel(config.pin().initial_model(), model->layout()));
   }
   absl::StatusOr<std::unique_ptr<WorkerThreads>> started =
-      WorkerThreads::Start(workers, [&]() -> absl::StatusOr<std::unique_ptr<LocalTrainer>> {
-        MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<FlatModel> replica,
-                                MakeModel(model_config, model_context, seed));
-        return LocalTrainer::Create(std::move(replica), data_.train, options);
-      });
+      WorkerThreads::Start(workers, [&] { return MakeConfiguredTrainer(config, data_.train); });
   if (!started.ok()) return Annotate(started.status(), "training");
   workers_ = *std::move(started);
   return absl::OkStatus();

@@ -7,7 +7,6 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "server/monitoring/metrics.h"
 
 namespace muster {
 namespace {
@@ -74,10 +73,5 @@ absl::Status HttpServer::Start(const std::string& address) {
 }
 
 int HttpServer::port() const { return impl_->port; }
-
-void ServeMetrics(HttpServer& server, const Metrics& metrics) {
-  server.Get("/metrics", "text/plain; version=0.0.4; charset=utf-8", [&metrics] { return metrics.Text(); });
-  server.Get("/healthz", "text/plain; charset=utf-8", [] { return std::string("ok\n"); });
-}
 
 }  // namespace muster

@@ -28,10 +28,6 @@ class HttpServer {
   const std::unique_ptr<Impl> impl_;
 };
 
-// /metrics and /healthz of a federation.
-class Metrics;
-void ServeMetrics(HttpServer& server, const Metrics& metrics);
-
 }  // namespace muster
 
 #endif  // MUSTER_SERVER_MONITORING_HTTP_SERVER_H_

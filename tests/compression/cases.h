@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -73,6 +74,9 @@ inline std::string Describe(const PluginConfig& config) {
   for (const auto& [name, value] : config.options) absl::StrAppend(&text, " ", name, "=", ToString(value));
   return text;
 }
+
+// How GoogleTest shows a case.
+inline void PrintTo(const PluginConfig& config, std::ostream* out) { *out << Describe(config); }
 
 inline std::unique_ptr<Compressor> MakeCompressor(const PluginConfig& config) {
   auto made = Registry<Compressor>::Get().Create(config, {});

@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "core/file.h"
 #include "server/monitoring/http_server.h"
+#include "server/monitoring/metrics_endpoint.h"
 
 namespace muster {
 namespace {
@@ -47,7 +48,7 @@ bool Shows(const std::string& text, const std::string& line) {
 }
 
 // Every event there is.
-void RunOneRound(Metrics& metrics, int64_t round = 4) {
+void RunOneRound(RoundListener& metrics, int64_t round = 4) {
   metrics.On(RunStarted{.name = "fed",
                         .first_round = round,
                         .rounds = 10,
@@ -167,13 +168,12 @@ TEST(Metrics, TheDocumentationIsTheTable) {
       << "write it anew: MUSTER_WRITE_DOCUMENTATION=1 ctest -R server";
 }
 
-TEST(HttpServer, ServesMetricsAndHealth) {
-  Metrics metrics("fed", "1");
-  RunOneRound(metrics);
-  HttpServer server;
-  ServeMetrics(server, metrics);
-  ASSERT_TRUE(server.Start("127.0.0.1:0").ok());
-  httplib::Client client("127.0.0.1", server.port());
+TEST(MetricsEndpoint, ServesMetricsAndHealth) {
+  const auto endpoint = MetricsEndpoint::Open("127.0.0.1:0", "fed", "1");
+  ASSERT_TRUE(endpoint.ok()) << endpoint.status();
+  RunOneRound(**endpoint);
+  const std::string url = (*endpoint)->url();  // http://127.0.0.1:PORT/metrics
+  httplib::Client client(url.substr(0, url.rfind('/')));
   const auto health = client.Get("/healthz");
   ASSERT_TRUE(health);
   EXPECT_EQ(health->body, "ok\n");

@@ -1,0 +1,40 @@
+#include "client/configured_trainer.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/config.h"
+
+namespace muster {
+namespace {
+
+// The configuration's rule allows no other word.
+OptimizerState ParseOptimizerState(const std::string& word) {
+  if (word == "keep") return OptimizerState::kKeep;
+  return word == "average" ? OptimizerState::kAverage : OptimizerState::kReset;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<FlatModel>> MakeConfiguredModel(const v1::Experiment& config,
+                                                               const Dataset& train) {
+  MUSTER_ASSIGN_OR_RETURN(const LossKind loss, ResolveLoss(config.training().loss(), train));
+  auto model = MakeModel(ToPluginConfig(config.model()), {train.sample_shape, ModelOutputs(loss, train), ""},
+                         config.seed());
+  if (!model.ok()) return Annotate(model.status(), absl::StrCat("model (", config.model().name(), ")"));
+  return model;
+}
+
+absl::StatusOr<std::unique_ptr<LocalTrainer>> MakeConfiguredTrainer(const v1::Experiment& config,
+                                                                    const Dataset& train) {
+  const v1::Training& training = config.training();
+  MUSTER_ASSIGN_OR_RETURN(const LossKind loss, ResolveLoss(training.loss(), train));
+  MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<FlatModel> model, MakeConfiguredModel(config, train));
+  return LocalTrainer::Create(
+      std::move(model), train,
+      {training.batch_size(), training.shuffle(), loss, ToPluginConfig(training.optimizer()),
+       ParseOptimizerState(training.optimizer_state())});
+}
+
+}  // namespace muster

@@ -1,0 +1,182 @@
+#include "client/edge/task.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <exception>
+#include <filesystem>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "compression/compressor.h"
+#include "core/file.h"
+
+namespace muster::edge {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxFailureBytes = 1000;
+constexpr int kMaxVectors = 64;
+
+absl::Status CheckBlob(const v1::Blob& blob, const char* what, int64_t most) {
+  if (blob.sha256().size() != 32) return InvalidInput(absl::StrCat("the offer's ", what, " has no SHA-256"));
+  if (blob.size() >= 0 && blob.size() <= most) return absl::OkStatus();
+  return InvalidInput(absl::StrCat("the offer's ", what, " would have ", blob.size(), " bytes, at most ",
+                                   most, " make sense for this model"));
+}
+
+absl::StatusOr<std::shared_ptr<const std::vector<float>>> ReadVector(const std::string& path) {
+  MUSTER_ASSIGN_OR_RETURN(const auto file, MappedFile::Open(path));
+  const std::string_view bytes = file->bytes();
+  if (bytes.size() % sizeof(float) != 0) return InvalidInput("a vector is no whole number of float32 values");
+  auto values = std::make_shared<std::vector<float>>(bytes.size() / sizeof(float));
+  if (!bytes.empty()) std::memcpy(values->data(), bytes.data(), bytes.size());
+  return values;
+}
+
+}  // namespace
+
+absl::Status CheckOffer(const v1::Offer& offer, const Layout& layout) {
+  if (offer.layout_fingerprint() != layout.fingerprint || offer.parameters() != layout.size) {
+    return InvalidInput(absl::StrCat("the offer is for another model (", offer.parameters(),
+                                     " parameters) than this "
+                                     "client's (",
+                                     layout.size, "); give both the same model configuration"));
+  }
+  if (offer.round() < 0 || offer.steps() < 0 || (offer.steps() == 0 && offer.epochs() <= 0)) {
+    return InvalidInput("the offer has neither epochs nor steps");
+  }
+  if (!std::isfinite(offer.learning_rate_factor()) || offer.learning_rate_factor() < 0) {
+    return InvalidInput(absl::StrCat("the offer's learning rate factor is ", offer.learning_rate_factor()));
+  }
+  // No encoding is larger than the plain one by more than its tables; a peer must not fill the disk.
+  const int64_t most = 2 * layout.size * static_cast<int64_t>(sizeof(float)) + 4096;
+  MUSTER_RETURN_IF_ERROR(CheckBlob(offer.model(), "model", most));
+  if (offer.vectors_size() > kMaxVectors) return InvalidInput("the offer has too many vectors");
+  for (const auto& [name, blob] : offer.vectors()) MUSTER_RETURN_IF_ERROR(CheckBlob(blob, "vector", most));
+  return absl::OkStatus();
+}
+
+v1::Failed Failure(int64_t round, std::string_view stage, std::string_view code, std::string_view message) {
+  v1::Failed failed;
+  failed.set_round(round);
+  failed.set_stage(stage.data(), stage.size());
+  failed.set_code(code.data(), code.size());
+  for (const char c : message.substr(0, kMaxFailureBytes)) {  // protobuf wants UTF-8
+    *failed.mutable_message() += c >= ' ' && c <= '~' ? c : '?';
+  }
+  return failed;
+}
+
+TaskFolder::TaskFolder(std::string folder, std::string federation, int64_t client,
+                       std::unique_ptr<StateStore> memories)
+    : folder_(std::move(folder)),
+      federation_(std::move(federation)),
+      client_(client),
+      memories_(std::move(memories)),
+      spool_(folder_) {
+  if (spool_.update() &&
+      (spool_.update()->header.federation() != federation_ || spool_.update()->header.client() != client_)) {
+    spool_.Remove();
+  }
+}
+
+absl::StatusOr<std::unique_ptr<TaskFolder>> TaskFolder::Open(const std::string& folder,
+                                                             const std::string& federation, int64_t client) {
+  std::error_code error;
+  fs::create_directories(folder + "/blobs", error);
+  if (error)
+    return InvalidInput(absl::StrCat("state folder ", folder, ": cannot be made: ", error.message()));
+  MUSTER_ASSIGN_OR_RETURN(auto memories, StateStore::Open(folder + "/memory"));
+  return std::unique_ptr<TaskFolder>(new TaskFolder(folder, federation, client, std::move(memories)));
+}
+
+std::string TaskFolder::BlobPath(const v1::Blob& blob) const {
+  return absl::StrCat(folder_, "/blobs/", absl::BytesToHexString(blob.sha256()));
+}
+
+grpc::Status TaskFolder::Download(Transfer& transfer, const v1::Offer& offer) {
+  v1::DownloadRequest request;
+  request.set_federation(federation_);
+  request.set_client(client_);
+  const auto fetch = [&](const v1::Blob& blob) {
+    request.set_sha256(blob.sha256());
+    return transfer.Download(request, blob.size(), BlobPath(blob));
+  };
+  if (grpc::Status status = fetch(offer.model()); !status.ok()) return status;
+  for (const auto& [name, blob] : offer.vectors()) {
+    if (grpc::Status status = fetch(blob); !status.ok()) return status;
+  }
+  return grpc::Status::OK;
+}
+
+std::optional<v1::Failed> TaskFolder::Train(Trainer& trainer, const ErrorFeedback& feedback,
+                                            const v1::Offer& offer, const Watch& watch) {
+  const auto failed = [&](const std::string& stage, const absl::Status& status) {
+    return Failure(offer.round(), stage, absl::StatusCodeToString(status.code()), Message(status));
+  };
+  try {
+    auto file = MappedFile::Open(BlobPath(offer.model()));
+    if (!file.ok()) return failed("download", file.status());
+    Payload payload;
+    payload.length = (*file)->bytes().size();
+    payload.mapped = *std::move(file);
+    const auto global = DecodePayload(payload, trainer.layout());
+    if (!global.ok()) return failed("download", Annotate(global.status(), "model"));
+    payload = {};
+
+    TrainingJob job;
+    job.seed = offer.seed();
+    job.round = offer.round();
+    job.client = client_;
+    job.epochs = offer.epochs();
+    job.steps = offer.steps();
+    job.learning_rate_factor = offer.learning_rate_factor();
+    job.cancelled = watch.cancelled;
+    job.progress = watch.progress;
+    for (const auto& [name, blob] : offer.vectors()) {
+      auto values = ReadVector(BlobPath(blob));
+      if (!values.ok()) return failed("download", Annotate(values.status(), name));
+      job.vectors[name] = *std::move(values);
+    }
+    absl::StatusOr<State> memory = memories_->Load(client_, offer.round());
+    if (!memory.ok()) return failed("train", memory.status());
+
+    LocalUpdate update;
+    TaskFailure failure;
+    if (!runner_.Run(trainer, feedback, job, *global, *memory, update, failure)) {
+      return failed(failure.stage, failure.status);
+    }
+    if (const absl::Status status = spool_.Put(federation_, offer.round(), client_, update); !status.ok()) {
+      return failed("spool", status);
+    }
+  } catch (const std::bad_alloc&) {
+    return failed("train", absl::ResourceExhaustedError("not enough memory for the model"));
+  } catch (const std::exception& error) {  // of an application's trainer
+    return failed("train", InternalError(error.what()));
+  }
+  RemoveBlobs();
+  return std::nullopt;
+}
+
+absl::Status TaskFolder::Remember(bool taken) {
+  const FinishedUpdate& update = *spool_.update();
+  const State& memory = taken ? update.if_taken : update.if_refused;
+  return memory.empty() ? absl::OkStatus() : memories_->Save(client_, update.header.round(), memory);
+}
+
+void TaskFolder::Clear() {
+  spool_.Remove();
+  RemoveBlobs();
+}
+
+void TaskFolder::RemoveBlobs() const {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder_ + "/blobs", error)) fs::remove(entry.path(), error);
+}
+
+}  // namespace muster::edge
