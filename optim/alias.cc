@@ -170,32 +170,6 @@ absl::Status Alias::Measure(std::vector<Parameter>& parameters, Evaluate evaluat
   return absl::OkStatus();
 }
 
-absl::StatusOr<double> Alias::GradientChange(std::vector<Parameter>& parameters, Evaluate evaluate,
-                                             absl::FunctionRef<void(const Parameter&)> move) {
-  std::vector<std::vector<float>> values;
-  for (Parameter& p : parameters) {
-    values.emplace_back(p.values, p.values + p.size);
-    // The evaluation to come may reuse the memory of the gradients.
-    p.held_gradient = p.held_gradient.clone();
-    p.gradient = p.held_gradient.data_ptr<float>();
-    move(p);
-  }
-  const absl::Status evaluated = evaluate().status();
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    std::copy(values[i].begin(), values[i].end(), parameters[i].values);
-  }
-  MUSTER_RETURN_IF_ERROR(evaluated);
-  double change = 0;
-  for (const Parameter& p : parameters) {
-    if (!p.tensor.grad().defined()) return InvalidInput("a second evaluation gave other gradients");
-    const at::Tensor there = p.tensor.grad().contiguous();
-    if (!AllFinite(there.data_ptr<float>(), p.size)) return NotFinite(p.index);
-    change += L1Distance(p.gradient, there.data_ptr<float>(), p.size);
-    p.tensor.mutable_grad() = p.held_gradient;
-  }
-  return change;
-}
-
 double Alias::ChangeFromSigns(const std::vector<Parameter>& parameters) const {
   const auto least = static_cast<float>(least_);
   const auto largest = static_cast<float>(largest_);

@@ -105,10 +105,6 @@ class Alias : public Optimizer {
   const AliasOptions& shared() const;
   absl::Status Begin(std::vector<Parameter>& parameters, double loss, Evaluate evaluate);
   absl::Status Measure(std::vector<Parameter>& parameters, Evaluate evaluate);
-  // ||g - g'||_1 where g' is the gradient after `move` has changed every parameter's values; puts values and
-  // gradients back.
-  absl::StatusOr<double> GradientChange(std::vector<Parameter>& parameters, Evaluate evaluate,
-                                        absl::FunctionRef<void(const Parameter&)> move);
   // An upper bound of ||g - g_{t-1}||_inf.
   double ChangeFromSigns(const std::vector<Parameter>& parameters) const;
   void RememberSigns(const std::vector<Parameter>& parameters);

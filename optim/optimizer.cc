@@ -118,6 +118,32 @@ absl::Status Optimizer::CheckFinite(const std::vector<Parameter>& parameters) co
   return absl::OkStatus();
 }
 
+absl::StatusOr<double> Optimizer::GradientChange(std::vector<Parameter>& parameters, Evaluate evaluate,
+                                                 absl::FunctionRef<void(const Parameter&)> move) {
+  std::vector<std::vector<float>> values;
+  for (Parameter& p : parameters) {
+    values.emplace_back(p.values, p.values + p.size);
+    // The evaluation to come may reuse the memory of the gradients.
+    p.held_gradient = p.held_gradient.clone();
+    p.gradient = p.held_gradient.data_ptr<float>();
+    move(p);
+  }
+  const absl::Status evaluated = evaluate().status();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    std::copy(values[i].begin(), values[i].end(), parameters[i].values);
+  }
+  MUSTER_RETURN_IF_ERROR(evaluated);
+  double change = 0;
+  for (const Parameter& p : parameters) {
+    if (!p.tensor.grad().defined()) return InvalidInput("a second evaluation gave other gradients");
+    const at::Tensor there = p.tensor.grad().contiguous();
+    if (!AllFinite(there.data_ptr<float>(), p.size)) return NotFinite(p.index);
+    change += L1Distance(p.gradient, there.data_ptr<float>(), p.size);
+    p.tensor.mutable_grad() = p.held_gradient;
+  }
+  return change;
+}
+
 torch::Tensor Optimizer::step(LossClosure closure) {
   torch::Tensor loss;
   int64_t evaluations = 0;

@@ -95,6 +95,11 @@ class Optimizer : public torch::optim::Optimizer {
   // OK, or NotFinite for the first gradient that is not.
   absl::Status CheckFinite(const std::vector<Parameter>& parameters) const;
 
+  // ||g - g'||_1 where g' is the gradient after `move` has changed every parameter's values; puts values and
+  // gradients back.
+  absl::StatusOr<double> GradientChange(std::vector<Parameter>& parameters, Evaluate evaluate,
+                                        absl::FunctionRef<void(const Parameter&)> move);
+
   // Whether parameters with these options need that slot (scratch slots count on from the named ones). A slot
   // that none needs is neither allocated nor saved, and null in Parameter.
   virtual bool Needs(size_t /*slot*/, const torch::optim::OptimizerOptions& /*options*/) const {

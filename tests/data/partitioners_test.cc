@@ -344,5 +344,27 @@ TEST(Resample, GivesManyClientsTheirOwnDraws) {
   EXPECT_TRUE(std::ranges::equal(few->samples(9), partition->samples(9)));
 }
 
+TEST(ImbalancedTest, KeepsTheGivenShareOfEachClass) {
+  const Dataset data = Samples(3000, 3);
+  const auto partition = Split("imbalanced", {{"keep", std::vector<double>{1, 0.1, 0}}}, data, 4, 1);
+  std::vector<int64_t> counts(3);
+  for (int64_t c = 0; c < 4; ++c) {
+    const std::vector<int64_t> own = LabelCounts(data, partition->samples(c));
+    for (size_t k = 0; k < 3; ++k) counts[k] += own[k];
+  }
+  EXPECT_THAT(counts, ElementsAre(1000, 100, 0));
+  EXPECT_THAT(Sizes(*partition), ElementsAre(275, 275, 275, 275));
+}
+
+TEST(ImbalancedTest, RefusesSharesThatDoNotFit) {
+  const Dataset data = Samples(30, 3);
+  EXPECT_THAT(Message(Split("imbalanced", {{"keep", std::vector<double>{1, 1}}}, data, 4, 1).status()),
+              HasSubstr("keep"));
+  EXPECT_THAT(Message(Split("imbalanced", {{"keep", std::vector<double>{1, 1, 2}}}, data, 4, 1).status()),
+              HasSubstr("keep"));
+  EXPECT_THAT(Message(Split("imbalanced", {{"keep", std::vector<double>{0, 0, 0.1}}}, data, 4, 1).status()),
+              HasSubstr("keep"));
+}
+
 }  // namespace
 }  // namespace muster

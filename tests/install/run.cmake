@@ -4,6 +4,7 @@ foreach(step
     "${CMAKE_COMMAND}|-S|${SOURCE_DIR}|-B|${SCRATCH}/build|-G|Ninja|-DCMAKE_BUILD_TYPE=Release|-DCMAKE_PREFIX_PATH=${SCRATCH}/prefix|-DCMAKE_CXX_FLAGS=${CXX_FLAGS}|-DTorch_DIR=${TORCH_DIR}"
     "${CMAKE_COMMAND}|--build|${SCRATCH}/build"
     "${SCRATCH}/build/stranger"
+    "${SCRATCH}/build/groups"
     "${SCRATCH}/prefix/bin/muster|list|compressors")
   string(REPLACE "|" ";" command "${step}")
   execute_process(COMMAND ${command} RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)

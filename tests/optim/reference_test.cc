@@ -384,6 +384,7 @@ std::vector<Case> Cases() {
       {"alias",
        {{"gap", int64_t{1}}, {"memory_efficient", true}, {"probe", probe}},
        MemoryEfficientAliasRule},
+      {"alias_vote", {{"learning_rate", 0.5}}, [] { return SignRule(0.5, 0, false, 0); }},
       {"alias_adam",
        {{"learning_rate", 0.01}, {"weight_decay", 0.1}},
        [] { return AliasAdamRule(false, 1); }},

@@ -1,0 +1,80 @@
+// Majority vote: every client has one vote of a sign on every element.
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "compression/compressor.h"
+#include "server/aggregation/aggregator.h"
+
+namespace muster {
+namespace {
+
+constexpr float kLargest = 0x1p20F;  // what the sums of other aggregators take, too
+
+// sign(sum_i sign(Delta_i)), 0 on a tie: Bernstein et al. 2018's signSGD with majority vote,
+// arXiv:2506.03725's multi-node form. An element's size does not count, so that no client has more than its
+// vote. Meant for the compressor `sign`, of one bit an element; with any other, an element that is 0
+// abstains. Memory: 4 bytes an element.
+class MajorityVote final : public Aggregator {
+ public:
+  MajorityVote(const NoOptions& /*options*/, const Context& context)
+      : layout_(*context.layout),
+        cohort_(context.cohort.begin(), context.cohort.end()),
+        votes_(static_cast<size_t>(layout_.size)) {}
+
+  absl::Status Add(const Update& update) override {
+    const ClientInfo* client = FindClient(cohort_, update.client);
+    if (client == nullptr) {
+      return InvalidInput(absl::StrCat("client ", update.client, " is not of this round's cohort"));
+    }
+    if (update.num_samples < 0 || update.num_samples > client->num_samples) {
+      return InvalidInput(
+          absl::StrCat("claims ", update.num_samples, " samples, the client declared ", client->num_samples));
+    }
+    MUSTER_ASSIGN_OR_RETURN(const std::vector<float> delta, DecodePayload(update.payload, layout_));
+    for (const float value : delta) {
+      if (std::fabs(value) > kLargest) return InvalidInput(absl::StrCat("has an element of ", value));
+    }
+    for (size_t i = 0; i < delta.size(); ++i) votes_[i] += Sign(delta[i]);
+    ++voters_;
+    return absl::OkStatus();
+  }
+
+  absl::Status MergeWith(Aggregator&& other) override {
+    const auto* peer = dynamic_cast<MajorityVote*>(&other);
+    if (peer == nullptr || peer->votes_.size() != votes_.size()) {
+      return InternalError("majority_vote can only merge with majority_vote of the same model");
+    }
+    for (size_t i = 0; i < votes_.size(); ++i) votes_[i] += peer->votes_[i];
+    voters_ += peer->voters_;
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<Aggregate> Finish() && override {
+    if (voters_ == 0) return absl::FailedPreconditionError("nobody voted");
+    Aggregate aggregate;
+    aggregate.delta.reserve(votes_.size());
+    for (const int32_t votes : votes_) aggregate.delta.push_back(static_cast<float>(Sign(votes)));
+    aggregate.updates = voters_;
+    aggregate.total_weight = static_cast<double>(voters_);
+    return aggregate;
+  }
+
+ private:
+  template <typename T>
+  static int32_t Sign(T value) {
+    return static_cast<int32_t>(value > 0) - static_cast<int32_t>(value < 0);
+  }
+
+  const Layout& layout_;
+  const std::vector<ClientInfo> cohort_;
+  std::vector<int32_t> votes_;
+  int64_t voters_ = 0;
+};
+
+MUSTER_REGISTER(Aggregator,
+                Plugin("majority_vote", "The sign that most clients have, element by element",
+                       "Bernstein et al. 2018, arXiv:1810.05291; arXiv:2506.03725, multi-node form")
+                    .Make<MajorityVote>());
+
+}  // namespace
+}  // namespace muster
