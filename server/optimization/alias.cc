@@ -109,7 +109,7 @@ MUSTER_REGISTER(
                 "I, needs gap 1 at the clients)",
                 OneOf({"loss", "estimate"}))
         .Option("f_low", &AliasOptions::f_low, "a lower bound of the loss, for distance: loss",
-                Between(-1e30, 1e30))
+                Between(-1e9, 1e9))
         .Option("initial_distance", &AliasOptions::initial_distance, "where distance: estimate starts",
                 Above(0))
         .Option("initial_step", &AliasOptions::initial_step, "step size while no client tells a smoothness",
