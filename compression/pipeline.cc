@@ -52,11 +52,10 @@ absl::StatusOr<PluginConfig> ParseStage(const std::string& text) {
   return stage;
 }
 
-// Builds the first stage on what follows it. There is no pipeline in a payload: only its stages, one in
+// Abstract: builds the first stage on what follows it. There is no pipeline in a payload: only its stages, one in
 // another.
-class Pipeline final {
+class Pipeline : public Compressor {
  public:
-  using Interface = Compressor;
   static absl::StatusOr<std::unique_ptr<Compressor>> Create(const PipelineOptions& options,
                                                             const Compressor::Context& context) {
     if (context.values != nullptr) return InvalidInput("pipeline: cannot be a stage of another one");

@@ -39,10 +39,9 @@ class TopK final : public Sparse {
   const TopKOptions options_;
 };
 
-// Sparse ternary compression is top-k followed by signs: every kept element becomes mean|kept| with its sign.
-class Stc final {
+// Abstract: sparse ternary compression is top-k followed by signs: every kept element becomes mean|kept| with its sign.
+class Stc : public Compressor {
  public:
-  using Interface = Compressor;
   static absl::StatusOr<std::unique_ptr<Compressor>> Create(const TopKOptions& options,
                                                             const Compressor::Context& context) {
     if (context.values != nullptr) return InvalidInput("stc: its values are signs; nothing can follow it");
