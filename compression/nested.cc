@@ -1,5 +1,6 @@
 #include "compression/nested.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -38,13 +39,18 @@ absl::Status AppendNested(const Compressor& values, std::span<const float> x, co
 }
 
 absl::Status DecodeNested(std::string_view data, const Layout& layout, std::span<float> out) {
-  constexpr int kDeepest = 4;
-  thread_local int depth = 0;
-  if (depth == kDeepest) return InvalidInput("payload's values are nested more than four deep");
-  ++depth;
-  const absl::Cleanup leave = [] { --depth; };
   WireReader reader("nested", data);
   MUSTER_ASSIGN_OR_RETURN(const uint8_t codec, reader.Number<uint8_t>("codec"));
+  // The codecs that this thread is inside of: small bytes must not ask for the same long work again and
+  // again.
+  constexpr size_t kDeepest = 4;
+  thread_local std::vector<uint8_t> outer;
+  if (outer.size() == kDeepest) return reader.Error("value", "is more than four deep");
+  if (std::find(outer.begin(), outer.end(), codec) != outer.end()) {
+    return reader.Error("codec", absl::StrCat(codec, " is inside itself"));
+  }
+  outer.push_back(codec);
+  const absl::Cleanup leave = [] { outer.pop_back(); };
   MUSTER_ASSIGN_OR_RETURN(const Compressor* compressor, FindCodec(codec));
   MUSTER_RETURN_IF_ERROR(compressor->Decode(reader.Rest(), layout, out));
   return CheckFinite(out);

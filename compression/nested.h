@@ -26,7 +26,8 @@ RandomKey DeriveKey(const RandomKey& key, uint64_t part);
 // x has layout.size elements.
 absl::Status AppendNested(const Compressor& values, std::span<const float> x, const Layout& layout,
                           const RandomKey& key, std::string& data);
-// Decodes layout.size values into `out`. INVALID_ARGUMENT also for values nested more than four deep, and for
+// Decodes layout.size values into `out`. INVALID_ARGUMENT also for values nested more than four deep or in a
+// codec of their own kind, and for
 // a decoded value that is not finite.
 absl::Status DecodeNested(std::string_view data, const Layout& layout, std::span<float> out);
 
