@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "compression/compressor.h"
 #include "core/file.h"
+#include "core/hash.h"
 
 namespace muster::edge {
 namespace {
@@ -21,6 +22,10 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxFailureBytes = 1000;
 constexpr int kMaxVectors = 64;
+constexpr int kMaxDeltas = 10'000;
+constexpr uint8_t kIdentityCodec = 1;
+constexpr char kHeldModel[] = "/model";  // a State: the model by its federation's id, and its version
+constexpr char kVersion[] = "version";
 
 absl::Status CheckBlob(const v1::Blob& blob, const char* what, int64_t most) {
   if (blob.sha256().size() != 32) return InvalidInput(absl::StrCat("the offer's ", what, " has no SHA-256"));
@@ -56,6 +61,9 @@ absl::Status CheckOffer(const v1::Offer& offer, const Layout& layout) {
   // No encoding is larger than the plain one by more than its tables; a peer must not fill the disk.
   const int64_t most = 2 * layout.size * static_cast<int64_t>(sizeof(float)) + 4096;
   MUSTER_RETURN_IF_ERROR(CheckBlob(offer.model(), "model", most));
+  if (offer.deltas_size() > kMaxDeltas) return InvalidInput("the offer has too many deltas");
+  for (const v1::Delta& delta : offer.deltas())
+    MUSTER_RETURN_IF_ERROR(CheckBlob(delta.payload(), "delta", most));
   if (offer.vectors_size() > kMaxVectors) return InvalidInput("the offer has too many vectors");
   for (const auto& [name, blob] : offer.vectors()) MUSTER_RETURN_IF_ERROR(CheckBlob(blob, "vector", most));
   return absl::OkStatus();
@@ -107,7 +115,13 @@ grpc::Status TaskFolder::Download(Transfer& transfer, const v1::Offer& offer) {
     request.set_sha256(blob.sha256());
     return transfer.Download(request, blob.size(), BlobPath(blob));
   };
-  if (grpc::Status status = fetch(offer.model()); !status.ok()) return status;
+  if (const std::optional<Held> held = HeldModel(offer)) {
+    for (const v1::Delta& delta : held->missed) {
+      if (grpc::Status status = fetch(delta.payload()); !status.ok()) return status;
+    }
+  } else if (grpc::Status status = fetch(offer.model()); !status.ok()) {
+    return status;
+  }
   for (const auto& [name, blob] : offer.vectors()) {
     if (grpc::Status status = fetch(blob); !status.ok()) return status;
   }
@@ -120,14 +134,8 @@ std::optional<v1::Failed> TaskFolder::Train(Trainer& trainer, const ErrorFeedbac
     return Failure(offer.round(), stage, absl::StatusCodeToString(status.code()), Message(status));
   };
   try {
-    auto file = MappedFile::Open(BlobPath(offer.model()));
-    if (!file.ok()) return failed("download", file.status());
-    Payload payload;
-    payload.length = (*file)->bytes().size();
-    payload.mapped = *std::move(file);
-    const auto global = DecodePayload(payload, trainer.layout());
+    const absl::StatusOr<std::vector<float>> global = Model(offer, trainer.layout());
     if (!global.ok()) return failed("download", Annotate(global.status(), "model"));
-    payload = {};
 
     TrainingJob job;
     job.seed = offer.seed();
@@ -161,6 +169,70 @@ std::optional<v1::Failed> TaskFolder::Train(Trainer& trainer, const ErrorFeedbac
   }
   RemoveBlobs();
   return std::nullopt;
+}
+
+std::optional<TaskFolder::Held> TaskFolder::HeldModel(const v1::Offer& offer) const {
+  if (offer.model_version() < 0) return std::nullopt;
+  const absl::StatusOr<std::string> bytes = ReadFile(folder_ + kHeldModel);
+  if (!bytes.ok()) return std::nullopt;
+  absl::StatusOr<State> state = ParseState(*bytes);
+  if (!state.ok()) return std::nullopt;
+  const auto model = state->vectors.find(federation_);
+  const auto version = state->numbers.find(kVersion);
+  if (model == state->vectors.end() || version == state->numbers.end() ||
+      static_cast<int64_t>(model->second.size()) != offer.parameters()) {
+    return std::nullopt;
+  }
+  Held held{.model = std::move(model->second), .missed = {}};
+  auto next = static_cast<int64_t>(version->second) + 1;
+  int64_t size = 0;
+  for (const v1::Delta& delta : offer.deltas()) {
+    if (delta.version() < next) continue;
+    if (delta.version() != next) return std::nullopt;
+    held.missed.push_back(delta);
+    size += delta.payload().size();
+    ++next;
+  }
+  if (next != offer.model_version() + 1 || size >= offer.model().size()) return std::nullopt;
+  return held;
+}
+
+// Failure only costs bytes: the next model comes whole.
+void TaskFolder::HoldModel(const v1::Offer& offer, const std::vector<float>& model) const {
+  if (offer.model_version() < 0) return;
+  const State state{.vectors = {{federation_, model}},
+                    .numbers = {{kVersion, static_cast<double>(offer.model_version())}}};
+  WriteFileAtomic(folder_ + kHeldModel, SerializeState(state)).IgnoreError();
+}
+
+absl::StatusOr<std::vector<float>> TaskFolder::Model(const v1::Offer& offer, const Layout& layout) const {
+  const auto decode = [&](const v1::Blob& blob) -> absl::StatusOr<std::vector<float>> {
+    Payload payload;
+    MUSTER_ASSIGN_OR_RETURN(payload.mapped, MappedFile::Open(BlobPath(blob)));
+    payload.length = payload.mapped->bytes().size();
+    return DecodePayload(payload, layout);
+  };
+  std::optional<Held> held = HeldModel(offer);
+  if (!held) {
+    MUSTER_ASSIGN_OR_RETURN(std::vector<float> model, decode(offer.model()));
+    HoldModel(offer, model);
+    return model;
+  }
+  for (const v1::Delta& delta : held->missed) {
+    MUSTER_ASSIGN_OR_RETURN(const std::vector<float> change, decode(delta.payload()));
+    for (size_t i = 0; i < change.size(); ++i) held->model[i] += change[i];
+  }
+  const std::string header = PayloadHeader(kIdentityCodec, layout);
+  const std::string_view pieces[] = {
+      header, {reinterpret_cast<const char*>(held->model.data()), held->model.size() * sizeof(float)}};
+  if (Sha256(pieces) != offer.model().sha256()) {
+    std::error_code error;
+    fs::remove(folder_ + kHeldModel, error);
+    return absl::DataLossError(
+        "the differences lead to another model than the coordinator's; the next one is fetched whole");
+  }
+  HoldModel(offer, held->model);
+  return std::move(held->model);
 }
 
 absl::Status TaskFolder::Remember(bool taken) {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "client/edge/spool.h"
 #include "client/edge/transfer.h"
@@ -59,6 +60,15 @@ class TaskFolder {
   TaskFolder(std::string folder, std::string federation, int64_t client,
              std::unique_ptr<StateStore> memories);
   std::string BlobPath(const v1::Blob& blob) const;
+  // The model that this client was given last, and what turns it into the offer's: nothing where the model
+  // itself is to be fetched (no earlier one, deltas missing, or more bytes than the model).
+  struct Held {
+    std::vector<float> model;
+    std::vector<v1::Delta> missed;
+  };
+  std::optional<Held> HeldModel(const v1::Offer& offer) const;
+  void HoldModel(const v1::Offer& offer, const std::vector<float>& model) const;
+  absl::StatusOr<std::vector<float>> Model(const v1::Offer& offer, const Layout& layout) const;
   void RemoveBlobs() const;
 
   const std::string folder_;

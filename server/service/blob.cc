@@ -49,6 +49,11 @@ std::shared_ptr<const Blob> ModelBlob(const Layout& layout, std::shared_ptr<cons
       std::vector<SharedBytes>{{std::string_view(*header), header}, ValuesOf(std::move(model))});
 }
 
+std::shared_ptr<const Blob> PayloadBlob(std::shared_ptr<const Payload> payload) {
+  const std::string_view bytes = payload->view();
+  return std::make_shared<const Blob>(std::vector<SharedBytes>{{bytes, std::move(payload)}});
+}
+
 std::shared_ptr<const Blob> VectorBlob(std::shared_ptr<const std::vector<float>> values) {
   return std::make_shared<const Blob>(std::vector<SharedBytes>{ValuesOf(std::move(values))});
 }

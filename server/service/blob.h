@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "compression/payload.h"
 #include "core/parameters.h"
 #include "core/transport/chunk.h"
 
@@ -33,6 +34,8 @@ class Blob {
 
 // The model as a payload of codec identity: header and float32 values.
 std::shared_ptr<const Blob> ModelBlob(const Layout& layout, std::shared_ptr<const std::vector<float>> model);
+// A payload as it is.
+std::shared_ptr<const Blob> PayloadBlob(std::shared_ptr<const Payload> payload);
 // The values alone, little-endian float32.
 std::shared_ptr<const Blob> VectorBlob(std::shared_ptr<const std::vector<float>> values);
 

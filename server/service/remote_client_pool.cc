@@ -180,6 +180,14 @@ absl::Status RemoteClientPool::Begin(const Task& task, std::span<const ClientId>
     blobs[blob->sha256()] = blob;
     (*offer.mutable_vectors())[name] = Named(*blob);
   }
+  offer.set_model_version(task.model_version);
+  for (const ModelDelta& delta : task.deltas) {
+    const std::shared_ptr<const Blob> blob = PayloadBlob(delta.payload);
+    blobs[blob->sha256()] = blob;
+    v1::Delta& named = *offer.add_deltas();
+    named.set_version(delta.version);
+    *named.mutable_payload() = Named(*blob);
+  }
   offer.set_round(task.round);
   offer.set_seed(task.seed);
   offer.set_epochs(task.epochs);
