@@ -13,7 +13,7 @@ struct AlsoOptions {
   std::string groups = "class";
   std::string optimizer = "sgd";
   double learning_rate = 1;
-  std::string mode = "optimistic";
+  std::string mode = "descent_ascent";
   double alpha = 1;
   double beta1 = 0.9;
   double beta2 = 0.999;
@@ -279,7 +279,9 @@ MUSTER_REGISTER(
         .Option("optimizer", &AlsoOptions::optimizer, "how the model steps along the aggregate",
                 OneOf({"sgd", "adam"}))
         .Option("learning_rate", &AlsoOptions::learning_rate, "factor on the model's step", Above(0))
-        .Option("mode", &AlsoOptions::mode, "extrapolate by the last aggregate and losses first, or not",
+        .Option("mode", &AlsoOptions::mode,
+                "extrapolate by the last aggregate and losses first, or not; after local epochs a whole "
+                "round is too far",
                 OneOf({"optimistic", "descent_ascent"}))
         .Option("alpha", &AlsoOptions::alpha, "how far to extrapolate: factor on the last aggregate",
                 AtLeast(0))
