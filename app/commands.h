@@ -77,6 +77,9 @@ void AddCerts(CLI::App& app, std::function<absl::Status()>& action);
 // `muster coordinator`: a federation of real clients. The same kind of function.
 void AddCoordinator(CLI::App& app, std::function<absl::Status()>& action);
 
+// `muster status`, `pause`, `resume-round`, `stop`, `set`: the same for all of them.
+void AddControl(CLI::App& app, std::function<absl::Status()>& action);
+
 // `muster health`: exit code 0 if the coordinator answers gRPC's health check with SERVING, 3 if it does not.
 void AddHealth(CLI::App& app, std::function<absl::Status()>& action);
 

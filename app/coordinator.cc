@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <random>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "app/experiment.h"
@@ -24,6 +26,7 @@
 #include "core/file.h"
 #include "core/mutex.h"
 #include "core/transport/credentials.h"
+#include "server/service/control_service.h"
 #include "server/service/remote_client_pool.h"
 #include "server/service/server.h"
 #include "server/service/shared_journal.h"
@@ -180,6 +183,39 @@ absl::StatusOr<Security> LoadSecurity(const std::string& certs, const LogLine& l
   return security;
 }
 
+// A change of the running federation, in terms of the configuration it runs by.
+absl::StatusOr<LiveChange> ParseChange(const v1::Experiment& config,
+                                       const std::map<std::string, std::string>& set) {
+  constexpr std::string_view kRate = "training.learning_rate_factor",
+                             kDeadline = "federation.deadline_seconds",
+                             kParticipation = "federation.participation";
+  LiveChange change;
+  std::vector<std::string> overrides;
+  for (const auto& [path, value] : set) {
+    double number = 0;
+    if (path == kRate) {
+      if (!absl::SimpleAtod(value, &number))
+        return InvalidInput(absl::StrCat(path, ": '", value, "' is no number"));
+      change.learning_rate_factor = number;
+    } else if (path == kDeadline || path == kParticipation || path.starts_with("federation.participation.")) {
+      overrides.push_back(absl::StrCat(path, "=", value));
+    } else {
+      return InvalidInput(absl::StrCat(path,
+                                       ": cannot be changed while the federation runs; what can: "
+                                       "federation.deadline_seconds, training.learning_rate_factor, "
+                                       "federation.participation"));
+    }
+  }
+  v1::Experiment changed;
+  MUSTER_RETURN_IF_ERROR(LoadConfig(ConfigToYaml(config), "change", "", overrides, changed));
+  for (const std::string& path : overrides) {
+    if (path.starts_with(kDeadline)) change.deadline_seconds = changed.federation().deadline_seconds();
+    if (path.starts_with(kParticipation))
+      change.participation = ToPluginConfig(changed.federation().participation());
+  }
+  return change;
+}
+
 // Serves the run in `dir` to its end, from wherever its journal is.
 absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, const std::string& dir,
                         Journal& single_journal, SimulatedFederation& federation, ProgressMode progress,
@@ -209,8 +245,13 @@ absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, co
   options.log = log;
   MUSTER_ASSIGN_OR_RETURN(const auto pool, RemoteClientPool::Start(std::move(options), federation.layout(),
                                                                    journal, std::move(spool), committed));
-  MUSTER_ASSIGN_OR_RETURN(const auto server,
-                          CoordinatorServer::Start(serving.listen, security.credentials, *pool, log));
+  ControlService control(id, *pool,
+                         {.engine = [&federation](const auto& use) { return federation.WithEngine(use); },
+                          .stop = [&federation] { federation.RequestStop(); },
+                          .parse_change = [&config](const auto& set) { return ParseChange(config, set); }},
+                         security.credentials != nullptr);
+  MUSTER_ASSIGN_OR_RETURN(const auto server, CoordinatorServer::Start(serving.listen, security.credentials,
+                                                                      *pool, log, {&control}));
   MUSTER_RETURN_IF_ERROR(WriteFileAtomic(dir + "/address", absl::StrCat(server->address(), "\n")));
   MUSTER_RETURN_IF_ERROR(
       journal.Put(kListenFact, server->address()));  // the port that clients know from now on
@@ -222,6 +263,7 @@ absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, co
     const Watch watch(*pool, federation, service.grace_seconds(), lines);
     status = RunInDirectory(config, dir, journal, federation, progress, started,
                             [&](std::vector<RoundListener*> listeners) {
+                              listeners.push_back(&control);
                               return federation.RunWith(*pool, &journal, std::move(listeners));
                             });
     abandoned = watch.abandoned();

@@ -151,6 +151,7 @@ int Run(int argc, char** argv) {
 
   AddCerts(app, action);
   AddCoordinator(app, action);
+  AddControl(app, action);
   AddHealth(app, action);
 
   try {

@@ -124,8 +124,15 @@ absl::StatusOr<std::vector<float>> SimulatedFederation::RunWith(ClientPool& pool
   engine_.store(&engine);
   if (stop_requested_.load()) engine.RequestStop();
   auto model = engine.Run(initial_model_);
+  const MutexLock lock(&engine_mutex_);
   engine_.store(nullptr);
   return model;
+}
+
+absl::Status SimulatedFederation::WithEngine(const std::function<absl::Status(RoundEngine&)>& use) {
+  const MutexLock lock(&engine_mutex_);
+  RoundEngine* engine = engine_.load();
+  return engine != nullptr ? use(*engine) : absl::UnavailableError("no run is going on");
 }
 
 void SimulatedFederation::RequestStop() {

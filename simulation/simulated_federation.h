@@ -2,9 +2,11 @@
 #ifndef MUSTER_SIMULATION_SIMULATED_FEDERATION_H_
 #define MUSTER_SIMULATION_SIMULATED_FEDERATION_H_
 
+#include <functional>
 #include <memory>
 #include <vector>
 
+#include "core/mutex.h"
 #include "core/status.h"
 #include "learning/federated_data.h"
 #include "muster/v1/experiment.pb.h"
@@ -35,6 +37,8 @@ class SimulatedFederation {
   // Ends the run after the round in flight. Safe from signal handlers once Create has returned.
   void RequestStop();
   bool stop_requested() const { return stop_requested_.load(); }
+  // Gives `use` the engine, from any thread. UNAVAILABLE while no run is going on.
+  absl::Status WithEngine(const std::function<absl::Status(RoundEngine&)>& use);
 
   const FederatedData& data() const { return data_; }
   const ErrorFeedback& feedback() const { return *feedback_; }
@@ -60,6 +64,7 @@ class SimulatedFederation {
   std::unique_ptr<ServerOptimizer> server_optimizer_;
   std::unique_ptr<Schedule> schedule_;
   EngineOptions engine_options_;
+  Mutex engine_mutex_;  // the engine stays while somebody uses it
   std::atomic<RoundEngine*> engine_{nullptr};
   std::atomic<bool> stop_requested_{false};
 };
