@@ -66,11 +66,6 @@ absl::Status SetIdentity(const ClientArguments& arguments, EdgeOptions& options)
                  "muster: PLAIN TEXT (--insecure): anyone on the way can read and change what is sent\n");
     return absl::OkStatus();
   }
-  if (arguments.certs.empty()) {
-    return InvalidInput(
-        "--certs: is missing; give the folder with ca.pem and this client's certificate (see muster "
-        "certs), or --insecure for a trial in plain text");
-  }
   TlsFiles files = TlsFilesIn(arguments.certs, Name(arguments));
   if (!arguments.token.empty()) files.certificate = files.key = "";
   if (!arguments.certificate.empty()) files.certificate = arguments.certificate;

@@ -40,7 +40,7 @@ struct ClientArguments {
   std::string coordinator;        // HOST:PORT
   std::optional<int64_t> client;  // its number: trains on that slice of the configured federation; none: on all data
   std::string name;               // "": client-NUMBER, or the host's name
-  std::string certs;              // folder with ca.pem, NAME.pem, NAME.key
+  std::string certs = "certs";    // folder with ca.pem, NAME.pem, NAME.key
   std::string certificate, key;   // instead of those in the folder
   std::string token;              // file with a token, instead of a certificate
   bool insecure = false;          // plain text

@@ -90,17 +90,14 @@ int Run(int argc, char** argv) {
   client_command->add_option("--name", client.name,
                              "Name of its certificate (default: client-K, or the host's name)");
   auto* certs_option =
-      client_command->add_option("--certs", client.certs, "Folder with ca.pem, NAME.pem, NAME.key")
+      client_command
+          ->add_option("--certs", client.certs, "Folder with ca.pem, NAME.pem, NAME.key (default: certs)")
           ->type_name("DIR");
   client_command->add_option("--certificate", client.certificate, "Certificate instead of DIR/NAME.pem")
-      ->type_name("FILE")
-      ->needs(certs_option);
-  client_command->add_option("--key", client.key, "Its key instead of DIR/NAME.key")
-      ->type_name("FILE")
-      ->needs(certs_option);
+      ->type_name("FILE");
+  client_command->add_option("--key", client.key, "Its key instead of DIR/NAME.key")->type_name("FILE");
   client_command->add_option("--token", client.token, "File with a token, instead of a certificate")
-      ->type_name("FILE")
-      ->needs(certs_option);
+      ->type_name("FILE");
   client_command->add_flag("--insecure", client.insecure, "Plain text, for trials on one machine")
       ->excludes(certs_option);
   client_command->add_option("--state", client.state, "Folder of its own (default: client-state/NAME)")

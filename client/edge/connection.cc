@@ -147,9 +147,11 @@ void Connection::Ended(const grpc::Status& status) {
   const bool was_joined = std::exchange(joined_, false);
   if (goodbye_ && !goodbye_->come_back()) {
     const std::string& reason = goodbye_->reason();
+    const std::string words =
+        absl::StrCat("coordinator ", options_.coordinator, ": ended this client's session: ", reason);
     outcome_ = reason == "finished" ? absl::OkStatus()
-                                    : InvalidInput(absl::StrCat("coordinator ", options_.coordinator,
-                                                                ": ended this client's session: ", reason));
+               : reason == "failed" ? absl::UnavailableError(words + "; its own output says why")
+                                    : InvalidInput(words);
     return;
   }
   if (IsPermanent(status)) {
