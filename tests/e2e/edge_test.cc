@@ -1,0 +1,232 @@
+// A coordinator and its clients as real processes, over links that break, killed at every stage: the model is
+// the one that the undisturbed simulation ends with, bit for bit, and no update counts twice.
+#include <memory>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "tests/e2e/fixture.h"
+#include "tests/e2e/proxy.h"
+
+namespace muster {
+namespace {
+
+using nlohmann::json;
+
+class EdgeFederationTest : public Federation {
+ protected:
+  static constexpr int kClients = 3;
+  static constexpr int kRounds = 4;
+
+  void SetUp() override {
+    Federation::SetUp();
+    // Some 0.9 MB an update: several chunks.
+    WriteAll(Path("edge.yaml"), R"(name: edge
+seed: 5
+data:
+  dataset: {name: idx, train_inputs: train-images, train_labels: train-labels,
+            test_inputs: test-images, test_labels: test-labels}
+  train_limit: 300
+  clients: 3
+  partition: {name: dirichlet, alpha: 1.0}
+model: {name: mlp, hidden: [3200]}
+training:
+  batch_size: 50
+  optimizer: {name: sgd, learning_rate: 0.02, momentum: 0.5}
+  compressor: {name: top_k, ratio: 0.4}
+  error_feedback: ef14
+federation:
+  rounds: 4
+  participation: {name: fixed, clients: 3}
+service: {heartbeat_seconds: 0.5, grace_seconds: 300}
+)");
+  }
+
+  // What the federation is to end with.
+  std::string SimulatedHash() const {
+    const Result run = Run({"simulate", Path("edge.yaml"), "--quiet", "--out", Path("simulated")});
+    EXPECT_EQ(run.code, 0) << run.error;
+    return ModelHash("simulated");
+  }
+
+  std::unique_ptr<Process> Start(const std::string& name, std::vector<std::string> arguments) const {
+    std::filesystem::create_directories(Path("processes/" + name));
+    arguments.insert(arguments.begin(), Muster());
+    return std::make_unique<Process>(std::move(arguments), Path("processes/" + name));
+  }
+  std::string ErrorOf(const std::string& name) const {
+    return ReadAll(Path("processes/" + name + "/stderr.txt"));
+  }
+
+  // Starts the coordinator, or starts it again, and waits until it listens.
+  void StartCoordinator(std::vector<std::string> more = {"--insecure"}) {
+    std::filesystem::remove(Path("run/address"));
+    const std::string listen = absl::StrCat("127.0.0.1:", port_);
+    std::vector<std::string> arguments = {"coordinator", Path("edge.yaml"), "--listen", listen,
+                                          "--json",      "--out",           Path("run")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    coordinator_ = Start("coordinator", arguments);
+    WaitFor([this] { return std::filesystem::exists(Path("run/address")); },
+            "the coordinator does not listen");
+    const std::string address = ReadAll(Path("run/address"));
+    port_ = std::stoi(address.substr(address.rfind(':') + 1));
+  }
+  void StartClient(int k, int port, std::vector<std::string> security = {"--insecure"}) {
+    std::vector<std::string> arguments = {"client",        Path("edge.yaml"),
+                                          "--coordinator", absl::StrCat("localhost:", port),
+                                          "--client",      std::to_string(k),
+                                          "--state",       StateOf(k),
+                                          "--patience",    "120"};
+    arguments.insert(arguments.end(), security.begin(), security.end());
+    clients_[k] = Start(absl::StrCat("client-", k), arguments);
+  }
+  std::string StateOf(int k) const { return Path(absl::StrCat("state-", k)); }
+
+  // A client's finished update lies on disk.
+  bool HasUpdate(int k) const {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(StateOf(k), error)) {
+      if (entry.path().filename() == "update.header") return true;
+    }
+    return false;
+  }
+  void WaitFor(const std::function<bool()>& condition, const std::string& otherwise) {
+    for (int i = 0; i < 24000; ++i) {
+      if (condition()) return;
+      poll(nullptr, 0, 5);
+    }
+    FAIL() << otherwise << "\n" << ErrorOf("coordinator") << ErrorOf("client-0");
+  }
+  // Waits for the next round to be committed.
+  void NextRound() { EXPECT_NE(coordinator_->ReadLine(), "") << ErrorOf("coordinator"); }
+
+  void ExpectEverythingEndsAs(const std::string& hash) {
+    EXPECT_EQ(coordinator_->Wait(), 0) << ErrorOf("coordinator");
+    for (int k = 0; k < kClients; ++k) {
+      EXPECT_EQ(clients_[k]->Wait(), 0) << ErrorOf(absl::StrCat("client-", k));
+    }
+    EXPECT_EQ(ModelHash("run"), hash);
+    EXPECT_EQ(Summary("run")["client_trainings"], kClients * kRounds)
+        << "an update counted twice, or not at all";
+    std::istringstream rounds(ReadAll(Path("run/rounds.jsonl")));
+    for (std::string line; std::getline(rounds, line);)
+      EXPECT_EQ(json::parse(line)["failures"].size(), 0U) << line;
+  }
+
+  int port_ = 0;
+  std::unique_ptr<Process> coordinator_;
+  std::unique_ptr<Process> clients_[kClients];
+};
+
+TEST_F(EdgeFederationTest, OverMutualTlsItEndsInTheSimulationsBits) {
+  ASSERT_EQ(Run({"certs", Path("certs"), "--clients", "3"}).code, 0);
+  StartCoordinator({"--certs", Path("certs")});
+  for (int k = 0; k < kClients; ++k) StartClient(k, port_, {"--certs", Path("certs")});
+  ExpectEverythingEndsAs(SimulatedHash());
+}
+
+TEST_F(EdgeFederationTest, AClientMayBeKilledBeforeDuringAndAfterItsUpload) {
+  StartCoordinator();
+  FaultyProxy proxy(port_);
+  proxy.HoldUploads(100'000);  // an update is longer, nothing else is
+  StartClient(0, proxy.port());
+  StartClient(1, port_);
+  StartClient(2, port_);
+  // During its upload, after training.
+  ASSERT_TRUE(proxy.WaitUntilHeld());
+  clients_[0]->Signal(SIGKILL);
+  EXPECT_EQ(clients_[0]->Wait(), -SIGKILL);
+  EXPECT_TRUE(HasUpdate(0));
+  // Before its upload: on its way to the second round, wherever it is.
+  proxy.Release();
+  StartClient(0, proxy.port());
+  NextRound();
+  clients_[0]->Signal(SIGKILL);
+  EXPECT_EQ(clients_[0]->Wait(), -SIGKILL);
+  // After its upload: the round is over, the client may not know yet.
+  StartClient(0, port_);
+  NextRound();
+  clients_[0]->Signal(SIGKILL);
+  EXPECT_EQ(clients_[0]->Wait(), -SIGKILL);
+  StartClient(0, port_);
+  ExpectEverythingEndsAs(SimulatedHash());
+}
+
+TEST_F(EdgeFederationTest, TheCoordinatorMayBeKilledInEveryRound) {
+  StartCoordinator();
+  for (int k = 0; k < kClients; ++k) StartClient(k, port_);
+  // While clients train the first round, with one update finished at least; then right after commits.
+  WaitFor([this] { return HasUpdate(0) || HasUpdate(1) || HasUpdate(2); }, "no client finishes");
+  for (int life = 0; life < 3; ++life) {
+    coordinator_->Signal(SIGKILL);
+    EXPECT_EQ(coordinator_->Wait(), -SIGKILL);
+    StartCoordinator();
+    if (life < 2) NextRound();
+  }
+  ExpectEverythingEndsAs(SimulatedHash());
+}
+
+TEST_F(EdgeFederationTest, UploadsGoOnWhereTheLinkBroke) {
+  StartCoordinator();
+  FaultyProxy proxy(port_);
+  proxy.CutUploads(6, 300'000);
+  for (int k = 0; k < kClients; ++k) StartClient(k, proxy.port());
+  ExpectEverythingEndsAs(SimulatedHash());
+  EXPECT_LE(proxy.cuts_left(), 0);
+}
+
+TEST_F(EdgeFederationTest, AClientLeavesOnSigtermAndComesBack) {
+  StartCoordinator();
+  for (int k = 0; k < kClients; ++k) StartClient(k, port_);
+  NextRound();
+  clients_[2]->Signal(SIGTERM);
+  EXPECT_EQ(clients_[2]->Wait(), 0);
+  StartClient(2, port_);
+  EXPECT_EQ(coordinator_->Wait(), 0) << ErrorOf("coordinator");
+  for (auto& client : clients_) EXPECT_EQ(client->Wait(), 0);
+}
+
+TEST_F(EdgeFederationTest, AClientInPythonIsAggregatedBesideOneInCpp) {
+  const std::string example = absl::StrCat(getenv("MUSTER_EXAMPLES"), "/python-client");
+  if (system("/usr/bin/python3 -c 'import grpc, google.protobuf, numpy' 2>/dev/null") != 0) {
+    GTEST_SKIP() << "needs Debian's python3-grpcio, python3-protobuf and python3-numpy";
+  }
+  ASSERT_EQ(system(absl::StrCat("OUT=", folder_, " ", example, "/generate").c_str()), 0);
+  StartCoordinator({"--insecure", "--set", "model=softmax", "--set", "data.clients=2", "--set",
+                    "federation.participation.clients=2", "--set", "training.compressor=identity", "--set",
+                    "training.error_feedback=none"});
+  setenv("PYTHONPATH", folder_.c_str(), 1);
+  Process python({"/usr/bin/python3", absl::StrCat(example, "/client.py"), "--insecure", "--coordinator",
+                  absl::StrCat("127.0.0.1:", port_), "--client", "1", "--name", "python", "--images",
+                  Path("train-images"), "--labels", Path("train-labels"), "--samples", "600:1200"},
+                 folder_);
+  StartClient(0, port_,
+              {"--insecure", "--set", "model=softmax", "--set", "data.clients=2", "--set",
+               "training.compressor=identity", "--set", "training.error_feedback=none"});
+  EXPECT_EQ(coordinator_->Wait(), 0) << ErrorOf("coordinator");
+  EXPECT_EQ(python.Wait(), 0) << python.error();
+  EXPECT_EQ(clients_[0]->Wait(), 0) << ErrorOf("client-0");
+  EXPECT_EQ(Summary("run")["client_trainings"], 2 * kRounds);
+  EXPECT_GT(Summary("run")["final"]["accuracy"], 0.9);
+}
+
+TEST_F(EdgeFederationTest, MistakesAreOneLineAndCodeTwo) {
+  StartCoordinator();
+  const std::string address = absl::StrCat("localhost:", port_);
+  const auto client = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"client",  Path("edge.yaml"), "--coordinator", address,
+                                          "--state", Path("s"),         "--insecure"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return Run(arguments);
+  };
+  for (const std::vector<std::string>& mistake : {std::vector<std::string>{"--client", "7"},
+                                                  {"--client", "0", "--set", "model.hidden=[5]"},
+                                                  {"--client", "0", "--set", "training.batch_size=0"},
+                                                  {"--client", "0", "--certs", "nowhere"}}) {
+    const Result result = client(mistake);
+    EXPECT_EQ(result.code, 2) << result.error;
+    EXPECT_LE(std::count(result.error.begin(), result.error.end(), '\n'), 3) << result.error;
+  }
+}
+
+}  // namespace
+}  // namespace muster
