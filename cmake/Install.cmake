@@ -3,7 +3,7 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 set(libraries)
-foreach(name proto federation_proto core transport config compression data federated_data optim learning edge client server simulation)
+foreach(name proto federation_proto core transport config compression data federated_data optim learning edge client server service simulation)
   list(APPEND libraries muster_${name})
 endforeach()
 install(TARGETS ${libraries} muster EXPORT MusterTargets
