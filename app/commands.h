@@ -23,6 +23,7 @@ struct SimulateArguments {
   int workers = 0;                     // 0: one per core
   std::string out;                     // run directory; "": runs/NAME, numbered if taken
   ProgressMode progress = ProgressMode::kAuto;
+  std::string metrics;  // serve Prometheus metrics at this HOST:PORT; "": do not
 };
 absl::Status Simulate(const SimulateArguments& arguments);
 
@@ -30,6 +31,7 @@ struct ResumeArguments {
   std::string dir;
   int workers = 0;
   ProgressMode progress = ProgressMode::kAuto;
+  std::string metrics;  // serve Prometheus metrics at this HOST:PORT; "": do not
 };
 // Goes on with the run in `dir` to the same final bits as if it had never been interrupted.
 absl::Status Resume(const ResumeArguments& arguments);

@@ -49,6 +49,7 @@ struct CoordinatorArguments {
   std::string out;
   int workers = 0;
   ProgressMode progress = ProgressMode::kAuto;
+  std::string metrics;
 };
 
 // Where and how clients reach the coordinator.
@@ -216,12 +217,26 @@ absl::StatusOr<LiveChange> ParseChange(const v1::Experiment& config,
   return change;
 }
 
+// How many clients are connected, by what they do. Every state is named, so that one that empties shows 0.
+std::map<std::string, int64_t> ClientStates(const RemoteClientPool& pool) {
+  std::map<std::string, int64_t> states = {
+      {"idle", 0}, {"offered", 0}, {"training", 0}, {"uploading", 0}, {"done", 0}};
+  v1::Status status;
+  pool.Describe(true, status);
+  for (const v1::ClientStatus& client : status.clients()) {
+    const auto known = states.find(client.state());
+    if (known != states.end()) ++known->second;  // "gone" is not connected
+  }
+  return states;
+}
+
 // Serves the run in `dir` to its end, from wherever its journal is.
 absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, const std::string& dir,
                         Journal& single_journal, SimulatedFederation& federation, ProgressMode progress,
-                        std::chrono::steady_clock::time_point started) {
-  Lines lines;
-  const LogLine log = [&lines](std::string_view line) { lines.Say(line); };
+                        const std::string& metrics_address, std::chrono::steady_clock::time_point started) {
+  const auto shared_lines = std::make_shared<Lines>();  // gRPC may have a last word after this
+  Lines& lines = *shared_lines;
+  const LogLine log = [shared_lines](std::string_view line) { shared_lines->Say(line); };
   MUSTER_ASSIGN_OR_RETURN(const Security security, LoadSecurity(serving.certs, log));
   SharedJournal journal(single_journal);
   MUSTER_ASSIGN_OR_RETURN(const std::string id, FactOr(journal, kFederationFact, NewFederationId()));
@@ -257,6 +272,10 @@ absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, co
       journal.Put(kListenFact, server->address()));  // the port that clients know from now on
   lines.Say(absl::StrCat("listening on ", server->address()));
 
+  MUSTER_ASSIGN_OR_RETURN(const auto metrics, ServeMetrics(metrics_address, config));
+  if (metrics != nullptr) {
+    metrics->metrics().SetClientStates([&pool] { return ClientStates(*pool); });
+  }
   absl::Status status;
   bool abandoned = false;
   {
@@ -264,6 +283,7 @@ absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, co
     status = RunInDirectory(config, dir, journal, federation, progress, started,
                             [&](std::vector<RoundListener*> listeners) {
                               listeners.push_back(&control);
+                              if (metrics != nullptr) listeners.push_back(metrics.get());
                               return federation.RunWith(*pool, &journal, std::move(listeners));
                             });
     abandoned = watch.abandoned();
@@ -312,7 +332,8 @@ absl::Status StartCoordinator(const CoordinatorArguments& arguments) {
   if (!again) {
     MUSTER_ASSIGN_OR_RETURN(run.journal, CreateRun(config, dir));
   }
-  return Coordinate(config, serving, dir, *run.journal, **federation, arguments.progress, started);
+  return Coordinate(config, serving, dir, *run.journal, **federation, arguments.progress, arguments.metrics,
+                    started);
 }
 
 }  // namespace
@@ -331,7 +352,7 @@ absl::Status ResumeCoordinator(const ResumeArguments& arguments, Journal& journa
   MUSTER_ASSIGN_OR_RETURN(const auto federation,
                           SimulatedFederation::Create(config, WorkerCount(arguments.workers)));
   return Coordinate(config, {.listen = listen.value_or(""), .certs = certs.value_or("")}, arguments.dir,
-                    journal, *federation, arguments.progress, started);
+                    journal, *federation, arguments.progress, arguments.metrics, started);
 }
 
 void AddCoordinator(CLI::App& app, std::function<absl::Status()>& action) {
@@ -354,6 +375,10 @@ void AddCoordinator(CLI::App& app, std::function<absl::Status()>& action) {
   command
       ->add_option("--workers", arguments->workers, "Threads that evaluate the model (default: one per core)")
       ->check(CLI::Range(1, 1024));
+  command
+      ->add_option("--metrics", arguments->metrics,
+                   "Serve Prometheus metrics at this address, e.g. 127.0.0.1:9464")
+      ->type_name("HOST:PORT");
   auto* quiet = command->add_flag_callback(
       "--quiet", [arguments] { arguments->progress = ProgressMode::kQuiet; }, "No progress");
   command

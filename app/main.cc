@@ -16,6 +16,7 @@ struct RunFlags {
   int workers = 0;
   bool quiet = false;
   bool json = false;
+  std::string metrics;
 
   void AddTo(CLI::App* command) {
     command
@@ -24,6 +25,8 @@ struct RunFlags {
     auto* quiet_flag = command->add_flag("--quiet", quiet, "No progress");
     command->add_flag("--json", json, "Every committed round as one JSON line on standard output")
         ->excludes(quiet_flag);
+    command->add_option("--metrics", metrics, "Serve Prometheus metrics at this address, e.g. 127.0.0.1:9464")
+        ->type_name("HOST:PORT");
   }
   ProgressMode progress() const {
     return quiet ? ProgressMode::kQuiet : json ? ProgressMode::kJson : ProgressMode::kAuto;
@@ -59,6 +62,7 @@ int Run(int argc, char** argv) {
       simulate.overrides = overrides;
       simulate.workers = flags.workers;
       simulate.progress = flags.progress();
+      simulate.metrics = flags.metrics;
       return Simulate(simulate);
     };
   });
@@ -72,6 +76,7 @@ int Run(int argc, char** argv) {
     action = [&] {
       resume.workers = flags.workers;
       resume.progress = flags.progress();
+      resume.metrics = flags.metrics;
       return Resume(resume);
     };
   });

@@ -239,6 +239,16 @@ absl::StatusOr<OpenedRun> OpenRun(const std::string& dir) {
   return run;
 }
 
+absl::StatusOr<std::unique_ptr<MetricsEndpoint>> ServeMetrics(const std::string& address,
+                                                              const v1::Experiment& config) {
+  if (address.empty()) return nullptr;
+  absl::StatusOr<std::unique_ptr<MetricsEndpoint>> endpoint =
+      MetricsEndpoint::Open(address, config.name(), MUSTER_VERSION);
+  if (!endpoint.ok()) return Annotate(endpoint.status(), "--metrics");
+  std::fprintf(stderr, "metrics: %s\n", (*endpoint)->url().c_str());
+  return endpoint;
+}
+
 absl::Status RunInDirectory(const v1::Experiment& config, const std::string& dir, Journal& journal,
                             SimulatedFederation& federation, ProgressMode mode,
                             std::chrono::steady_clock::time_point started, const Rounds& rounds) {

@@ -11,6 +11,7 @@
 #include "core/status.h"
 #include "muster/v1/experiment.pb.h"
 #include "server/journal/journal.h"
+#include "server/monitoring/metrics_endpoint.h"
 #include "server/monitoring/progress.h"
 #include "server/rounds/events.h"
 #include "simulation/simulated_federation.h"
@@ -31,6 +32,10 @@ struct OpenedRun {
   v1::Experiment config;  // the run's own
 };
 absl::StatusOr<OpenedRun> OpenRun(const std::string& dir);
+
+// Serves the run's metrics at `address` from now on and says where; null if `address` is "".
+absl::StatusOr<std::unique_ptr<MetricsEndpoint>> ServeMetrics(const std::string& address,
+                                                              const v1::Experiment& config);
 
 // What runs the rounds: gives the engine the listeners, returns the final model.
 using Rounds = std::function<absl::StatusOr<std::vector<float>>(std::vector<RoundListener*>)>;

@@ -18,10 +18,11 @@ namespace muster {
 namespace {
 
 absl::Status RunVirtualClients(const v1::Experiment& config, const std::string& dir, Journal& journal,
-                               SimulatedFederation& federation, ProgressMode mode,
+                               SimulatedFederation& federation, ProgressMode mode, RoundListener* metrics,
                                std::chrono::steady_clock::time_point started) {
   return RunInDirectory(config, dir, journal, federation, mode, started,
                         [&](std::vector<RoundListener*> listeners) {
+                          if (metrics != nullptr) listeners.push_back(metrics);
                           return federation.Run(&journal, dir + "/journal/clients", std::move(listeners));
                         });
 }
@@ -40,9 +41,11 @@ absl::Status Simulate(const SimulateArguments& arguments) {
   if (!made.ok()) return Annotate(made.status(), arguments.config);
   SimulatedFederation& federation = **made;
 
+  MUSTER_ASSIGN_OR_RETURN(const auto metrics, ServeMetrics(arguments.metrics, config));
+
   // Everything was checked; only now anything is written.
   MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal, CreateRun(config, dir));
-  return RunVirtualClients(config, dir, *journal, federation, arguments.progress, started);
+  return RunVirtualClients(config, dir, *journal, federation, arguments.progress, metrics.get(), started);
 }
 
 absl::Status Resume(const ResumeArguments& arguments) {
@@ -53,7 +56,9 @@ absl::Status Resume(const ResumeArguments& arguments) {
   WarnAboutSlowBlas();
   MUSTER_ASSIGN_OR_RETURN(const auto federation,
                           SimulatedFederation::Create(run.config, WorkerCount(arguments.workers)));
-  return RunVirtualClients(run.config, arguments.dir, *run.journal, *federation, arguments.progress, started);
+  MUSTER_ASSIGN_OR_RETURN(const auto metrics, ServeMetrics(arguments.metrics, run.config));
+  return RunVirtualClients(run.config, arguments.dir, *run.journal, *federation, arguments.progress,
+                           metrics.get(), started);
 }
 
 absl::Status Validate(const std::string& path, const std::vector<std::string>& overrides, bool print) {

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/mutex.h"
 
 namespace muster {
 namespace {
@@ -193,7 +194,8 @@ struct Metrics::Families {
   Gauge* descriptors = nullptr;
   Counter* cpu = nullptr;
   Family<Gauge>* connected = nullptr;
-  std::function<std::map<std::string, int64_t>()> client_states;
+  Mutex mutex;
+  std::function<std::map<std::string, int64_t>()> client_states ABSL_GUARDED_BY(mutex);
 };
 
 std::span<const MetricInfo> AllMetrics() { return kMetrics; }
@@ -241,6 +243,7 @@ Metrics::Metrics(const std::string& federation, const std::string& version)
 Metrics::~Metrics() = default;
 
 void Metrics::SetClientStates(std::function<std::map<std::string, int64_t>()> states) {
+  const MutexLock lock(&families_->mutex);
   families_->client_states = std::move(states);
 }
 
@@ -343,8 +346,13 @@ std::string Metrics::Text() const {
   f.resident->Set(ResidentBytes());
   f.descriptors->Set(OpenDescriptors());
   if (const double more = CpuSeconds() - f.cpu->Value(); more > 0) f.cpu->Increment(more);
-  if (f.client_states) {
-    for (const auto& [state, clients] : f.client_states()) {
+  std::function<std::map<std::string, int64_t>()> client_states;
+  {
+    const MutexLock lock(&f.mutex);
+    client_states = f.client_states;
+  }
+  if (client_states) {
+    for (const auto& [state, clients] : client_states()) {
       f.connected->Add({{"state", state}}).Set(static_cast<double>(clients));
     }
   }

@@ -34,8 +34,7 @@ class Metrics final : public RoundListener {
   ~Metrics() override;
 
   void On(const Event& event) override;
-  // Connected clients by state, asked for whenever metrics are read; thread-safe. Call before the first
-  // Text().
+  // Connected clients by state. `states` is asked whenever metrics are read, from the reading thread.
   void SetClientStates(std::function<std::map<std::string, int64_t>()> states);
   // Prometheus's text format.
   std::string Text() const;
