@@ -1,5 +1,7 @@
 #include "core/exact_sum.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -124,6 +126,23 @@ absl::Status ExactSum::Merge(const ExactSum& other) {
 double ExactSum::total_weight() const { return static_cast<double>(weights_) / kWeightUnit * bound_; }
 
 absl::Status ExactSum::Mean(std::span<float> out) const { return Quotient(total_weight(), out); }
+
+absl::StatusOr<std::vector<float>> ExactSum::TakeMean() && {
+  constexpr size_t kBlock = size_t{1} << 22;  // elements
+  std::vector<float> mean;
+  mean.reserve(sum_.size());
+  const double divisor = total_weight();
+  if (!(divisor > 0)) return absl::FailedPreconditionError("no update with a positive weight was added");
+  const double scale = bound_ / kUnit / divisor;
+  for (size_t begin = 0; begin < sum_.size(); begin += kBlock) {
+    const size_t end = std::min(begin + kBlock, sum_.size());
+    mean.resize(end);
+    for (size_t i = begin; i < end; ++i) mean[i] = static_cast<float>(static_cast<double>(sum_[i]) * scale);
+    // Large sums lie on pages of their own, so whole blocks are whole pages.
+    if (end - begin == kBlock) ::madvise(&sum_[begin], kBlock * sizeof(int64_t), MADV_DONTNEED);
+  }
+  return mean;
+}
 
 absl::Status ExactSum::Quotient(double divisor, std::span<float> out) const {
   if (!(divisor > 0)) return absl::FailedPreconditionError("no update with a positive weight was added");

@@ -65,6 +65,9 @@ class ExactSum {
   int64_t terms() const { return terms_; }
   // out = sum / total_weight(). FAILED_PRECONDITION where total_weight() is 0.
   absl::Status Mean(std::span<float> out) const;
+  // Mean() into a new vector, giving the sum's memory back on the way: a large sum and its mean are never
+  // both there whole. The sum is of no use afterwards.
+  absl::StatusOr<std::vector<float>> TakeMean() &&;
   // out = sum / divisor, for rules that divide by something else than the weights.
   absl::Status Quotient(double divisor, std::span<float> out) const;
 

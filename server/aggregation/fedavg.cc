@@ -51,10 +51,9 @@ class FedAvg final : public Aggregator {
 
   absl::StatusOr<Aggregate> Finish() && override {
     Aggregate aggregate;
-    aggregate.delta.resize(static_cast<size_t>(layout_.size));
-    MUSTER_RETURN_IF_ERROR(sum_.Mean(aggregate.delta));
     aggregate.updates = sum_.terms();
     aggregate.total_weight = sum_.total_weight();
+    MUSTER_ASSIGN_OR_RETURN(aggregate.delta, std::move(sum_).TakeMean());
     return aggregate;
   }
 
