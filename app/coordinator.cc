@@ -38,7 +38,7 @@ namespace {
 constexpr char kFederationFact[] = "federation";  // the run's id, as clients know it
 constexpr char kListenFact[] = "listen";
 constexpr char kCertsFact[] = "certs";  // the folder; "" for plain text
-constexpr double kGoodbyeSeconds = 5;
+constexpr double kGoodbyeSeconds = 10;
 
 struct CoordinatorArguments {
   std::string config;

@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "core/random.h"
 #include "learning/models/forward_random.h"
+#include "optim/gradient_noise.h"
 #include "optim/kernel.h"
 
 namespace muster {
@@ -114,6 +115,10 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
       if (entry.trainable) context.names.push_back(entry.name);
     }
     MUSTER_ASSIGN_OR_RETURN(optimizer_, Registry<LocalOptimizer>::Get().Create(options_.optimizer, context));
+    absl::StatusOr<std::unique_ptr<GradientNoise>> noise =
+        Registry<GradientNoise>::Get().Create(options_.gradient_noise, {});
+    if (!noise.ok()) return Annotate(noise.status(), "gradient noise");
+    noise_ = *std::move(noise);
     return absl::OkStatus();
   }
 
@@ -274,6 +279,8 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     batch_order_ =
         Random({.seed = job.seed, .purpose = Purpose::kBatchOrder, .round = round, .client = client});
     SeedForwardRandom({.seed = job.seed, .purpose = Purpose::kDropout, .round = round, .client = client});
+    noise_random_ =
+        Random({.seed = job.seed, .purpose = Purpose::kGradientNoise, .round = round, .client = client});
     order_.assign(samples.begin(), samples.end());
     ++jobs_;
     full_batches_ = job.steps > 0;
@@ -398,13 +405,28 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     // Without an old gradient autograd takes the new one over instead of adding it.
     for (const at::Tensor& parameter : model_->parameters()) parameter.mutable_grad().reset();
     loss.backward();
+    if (!noise_->IsNone()) AddNoise();
     return value;
+  }
+
+  void AddNoise() {
+    for (const at::Tensor& parameter : model_->parameters()) {
+      at::Tensor& gradient = parameter.mutable_grad();
+      if (!gradient.defined()) continue;
+      gradient = gradient.contiguous();
+      auto* values = gradient.data_ptr<float>();
+      for (int64_t i = 0; i < gradient.numel(); ++i) {
+        values[i] += static_cast<float>(noise_->Draw(noise_random_));
+      }
+    }
   }
 
   std::unique_ptr<FlatModel> model_;
   const Dataset& data_;
   TrainerOptions options_;
   std::unique_ptr<LocalOptimizer> optimizer_;
+  std::unique_ptr<GradientNoise> noise_;
+  Random noise_random_{RandomKey{}};
 
   // Which samples belong together, as the optimiser last asked.
   struct Grouping {

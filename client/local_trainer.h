@@ -32,6 +32,8 @@ struct TrainerOptions {
   LossKind loss = LossKind::kCrossEntropy;
   PluginConfig optimizer;
   OptimizerState optimizer_state = OptimizerState::kReset;
+  PluginConfig gradient_noise = {.name = "none",
+                                 .options = {}};  // of experiments; one draw an element and gradient
 };
 
 // Holds one resident model and optimiser and swaps bits: nothing is allocated per client. Single-threaded and

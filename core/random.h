@@ -27,6 +27,7 @@ enum class Purpose : uint32_t {
   kFaults = 11,
   kDownlink = 12,
   kBackoff = 13,
+  kGradientNoise = 14,
   kTest = 1000,
 };
 

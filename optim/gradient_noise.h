@@ -3,7 +3,29 @@
 #ifndef MUSTER_OPTIM_GRADIENT_NOISE_H_
 #define MUSTER_OPTIM_GRADIENT_NOISE_H_
 
+#include <memory>
+
 #include "core/random.h"
+#include "core/registry.h"
+
+namespace muster {
+
+// Noise added to every element of every gradient a simulated client computes. Immutable and thread-safe.
+class GradientNoise {
+ public:
+  using Interface = GradientNoise;
+  static constexpr char kKind[] = "gradient noise";
+  static constexpr char kList[] = "gradient_noise";
+  struct Context {};
+
+  virtual ~GradientNoise() = default;
+  // One element's noise.
+  virtual double Draw(Random& random) const = 0;
+  // Whether there is none at all, so that nothing needs to be drawn.
+  virtual bool IsNone() const { return false; }
+};
+
+}  // namespace muster
 
 namespace muster::optim {
 

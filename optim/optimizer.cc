@@ -225,10 +225,11 @@ absl::Status Optimizer::TryLoad(const State& state) {
   }
   for (size_t i = 0; i < parameters.size(); ++i) {
     const float count = steps->second[i];
-    if (!(count >= 0 && count <= 0x1p24F && count == std::floor(count))) {
+    // The mean of several clients' counts need not be whole.
+    if (!(count >= 0 && count <= 0x1p24F)) {
       return InvalidInput(absl::StrCat("'", kSteps, "' holds ", count, ", which is no count"));
     }
-    kept_[i].steps = static_cast<int64_t>(count);
+    kept_[i].steps = std::llround(count);
   }
   for (const size_t slot : needed) {
     const auto found = state.vectors.find(slot_names_[slot]);

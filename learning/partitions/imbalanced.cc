@@ -41,7 +41,8 @@ class Imbalanced final : public Partitioner {
     }
     const auto size = static_cast<int64_t>(samples.size());
     if (clients < 1 || size < clients) {
-      return InvalidInput(absl::StrCat("keep: leaves ", size, " samples for ", clients, " clients"));
+      return InvalidInput(absl::StrCat("keep: leaves ", size, " samples for ", clients,
+                                       " clients; raise it or lower data.clients"));
     }
     random.Shuffle(std::span(samples));
     std::vector<std::vector<uint32_t>> dealt(clients);

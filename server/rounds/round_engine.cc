@@ -90,6 +90,7 @@ absl::StatusOr<std::vector<float>> RoundEngine::Run(std::vector<float> model) {
 }
 
 absl::StatusOr<bool> RoundEngine::WaitForRound() {
+  phase_ = Phase::kIdle;
   const auto stop = [this] { return stop_requested_.load(std::memory_order_relaxed); };
   while (paused() && !stop()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
   if (stop()) return false;

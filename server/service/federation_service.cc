@@ -86,7 +86,12 @@ class SessionStream final : public grpc::ServerBidiReactor<v1::ClientMessage, v1
     GoOn();
   }
   void OnDone() override {
-    pool_.Closed(self_);
+    bool heard_all = false;
+    {
+      const MutexLock lock(&mutex_);
+      heard_all = end_ && end_->ok();
+    }
+    pool_.Closed(self_, heard_all);
     const std::shared_ptr<SessionStream> last = std::move(self_);
   }
 

@@ -133,8 +133,18 @@ void RemoteClientPool::SayGoodbye(const std::string& reason, bool come_back) {
 void RemoteClientPool::WaitUntilEmpty(double seconds) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   const MutexLock lock(&mutex_);
-  while (roster_.connected() > 0 && std::chrono::steady_clock::now() < end)
-    changed_.WaitFor(&mutex_, kPollSeconds);
+  const auto awaited = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const double now = options_.now();
+    for (const auto& [number, participant] : roster_.participants()) {
+      if (participant.link != nullptr) return true;
+      if (goodbye_ && !participant.left && !participant.dismissed &&
+          now - participant.away_since < options_.grace_seconds) {
+        return true;
+      }
+    }
+    return false;
+  };
+  while (awaited() && std::chrono::steady_clock::now() < end) changed_.WaitFor(&mutex_, kPollSeconds);
 }
 
 void RemoteClientPool::Abandon() {

@@ -76,7 +76,8 @@ class RemoteClientPool final : public ClientPool {
 
   // Says goodbye to all and to whoever comes later.
   void SayGoodbye(const std::string& reason, bool come_back);
-  // Waits until nobody is connected, at most `seconds`.
+  // Waits until nobody is connected and those whose link broke just now have come back to hear the goodbye,
+  // at most `seconds`.
   void WaitUntilEmpty(double seconds);
   // The round in flight, and every later one, ends with CANCELLED.
   void Abandon();
@@ -85,7 +86,8 @@ class RemoteClientPool final : public ClientPool {
   // side A stream was opened; its first message has to be Join.
   void Opened(const std::shared_ptr<ClientLink>& link);
   void Received(const std::shared_ptr<ClientLink>& link, const v1::ClientMessage& message);
-  void Closed(const std::shared_ptr<ClientLink>& link);
+  // `heard_all`: everything sent has arrived, the end included; else the link broke.
+  void Closed(const std::shared_ptr<ClientLink>& link, bool heard_all);
 
   absl::StatusOr<std::shared_ptr<const Blob>> Download(const Peer& peer, const v1::DownloadRequest& request);
   // So many bytes of it are out. NOT_FOUND when its round is over: the transfer is to be ended.

@@ -127,10 +127,13 @@ void RemoteClientPool::Received(const std::shared_ptr<ClientLink>& link, const v
   }
 }
 
-void RemoteClientPool::Closed(const std::shared_ptr<ClientLink>& link) {
+void RemoteClientPool::Closed(const std::shared_ptr<ClientLink>& link, bool heard_all) {
   const MutexLock lock(&mutex_);
   strangers_.erase(link);
-  if (Participant* participant = roster_.Find(link.get()); participant != nullptr) Part(*participant);
+  Participant* participant = roster_.Find(link.get());
+  if (participant == nullptr) return;
+  if (goodbye_ && heard_all) participant->dismissed = true;
+  Part(*participant);
 }
 
 absl::StatusOr<Participant*> RemoteClientPool::CheckJoin(const Peer& peer, const v1::Join& join) {
@@ -215,6 +218,8 @@ void RemoteClientPool::Admit(Participant& participant, const std::shared_ptr<Cli
     *goodbye.mutable_goodbye() = *goodbye_;
     link->Send(std::move(goodbye));
     link->Close(absl::OkStatus());
+    participant.dismissed = true;
+    changed_.NotifyAll();
     return;
   }
   roster_.Connect(participant, link, now);

@@ -21,7 +21,8 @@ struct Participant {
   ClientId number = 0;
   int64_t num_samples = 0;
   std::string identity;
-  bool left = false;  // said so; a vanished one has not
+  bool left = false;       // said so; a vanished one has not
+  bool dismissed = false;  // has heard the coordinator's goodbye
 
   std::shared_ptr<ClientLink> link;  // nullptr: away
   std::string client_version;

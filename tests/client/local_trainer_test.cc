@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/random.h"
+#include "optim/gradient_noise.h"
 
 namespace muster {
 namespace {
@@ -401,6 +402,23 @@ TEST(LocalTrainerTest, TheOracleAnswersEveryQuestion) {
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->steps, 2);  // two batches a step: three batches are spent in the second
   EXPECT_THAT(fixture.delta, ::testing::Each(0.0F));
+}
+
+TEST(LocalTrainer, GradientNoiseIsTheJobsOwnAndOnlyWhereAskedFor) {
+  const Dataset data = MakeData(40, 3);
+  const auto delta_with = [&](const std::string& noise, int64_t client) {
+    Training training;
+    training.options.gradient_noise = {.name = noise, .options = {}};
+    Fixture fixture(data, training);
+    const auto trained = fixture.trainer->Train({.seed = 1, .round = 2, .client = client, .steps = 3},
+                                                fixture.global, FirstSamples(40), fixture.delta);
+    EXPECT_TRUE(trained.ok()) << trained.status();
+    return fixture.delta;
+  };
+  for (const std::string& noise : Registry<GradientNoise>::Get().Names()) {
+    EXPECT_EQ(delta_with(noise, 5), delta_with(noise, 5)) << noise;
+    EXPECT_EQ(delta_with(noise, 5) == delta_with("none", 5), noise == "none") << noise;
+  }
 }
 
 }  // namespace
