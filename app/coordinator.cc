@@ -39,6 +39,8 @@ constexpr char kFederationFact[] = "federation";  // the run's id, as clients kn
 constexpr char kListenFact[] = "listen";
 constexpr char kCertsFact[] = "certs";  // the folder; "" for plain text
 constexpr double kGoodbyeSeconds = 10;
+// What is written is not yet there: a socket that closes on a client's unread bytes takes the goodbye back.
+constexpr std::chrono::seconds kLinger{1};
 
 struct CoordinatorArguments {
   std::string config;
@@ -294,6 +296,7 @@ absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, co
                                               : "finished",
                    restarting);
   pool->WaitUntilEmpty(kGoodbyeSeconds);
+  std::this_thread::sleep_for(kLinger);
   return abandoned && absl::IsCancelled(status) ? absl::OkStatus() : status;
 }
 
