@@ -1,9 +1,9 @@
 // The coordinator's service over loopback, with its clients in a process of their own; mutual TLS where not
 // said otherwise:
-//   round     a federation of 10 clients without training: milliseconds a round, journal and all
-//   transfer  a large model to 6 clients and back: against a bare gRPC stream of chunks, and the memory it
-//   takes sessions  10,000 idle sessions, plain text, over 100 connections: memory and processor time; then a
-//   round over 500 of them
+//   round     10 clients without training: milliseconds from offer to fold (no engine, no journal)
+//   transfer  a large model to 6 clients and back: against a bare gRPC stream of chunks, and the memory it takes
+//   sessions  10,000 idle sessions, plain text, over 100 connections: memory and processor time; then a round
+//             over 500 of them
 // service_bench [round|transfer|sessions] [megabytes of the large model]
 #include <grpcpp/create_channel.h>
 #include <grpcpp/server_builder.h>
