@@ -469,7 +469,7 @@ class Client final : public EdgeClient {
   int64_t round_ = -1;
   v1::Offer offer_;
   bool unknown_ = false;  // the coordinator said that it does not know the spooled update's task
-  bool offered_ = false;  // in this session
+  bool offered_ = false;  // since the last welcome
   std::optional<v1::Offer> next_offer_;        // waits for what is at hand to be out of the way
   std::optional<v1::Failed> failure_;          // of the last task, if it failed
   std::optional<Clock::time_point> fate_at_;   // how long next_offer_ waits for the last update's fate

@@ -119,7 +119,7 @@ void RemoteClientPool::Received(const std::shared_ptr<ClientLink>& link, const v
     case v1::ClientMessage::kLeave:
       return Leave(*participant, Words(message.leave().reason()));
     case v1::ClientMessage::kJoin:
-      link->Close(InvalidInput("this session has joined already"));
+      link->Close(InvalidInput("the client has joined already"));
       return Part(*participant);
     case v1::ClientMessage::MESSAGE_NOT_SET:
       link->Close(InvalidInput("a message without content, or of a later version of the protocol"));
