@@ -1,8 +1,6 @@
 // `muster client`: one client of a federation, on its own data.
-#include <signal.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -12,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "app/commands.h"
 #include "app/experiment.h"
+#include "app/stop_on_signals.h"
 #include "client/configured_trainer.h"
 #include "client/edge/edge_client.h"
 #include "core/config.h"
@@ -21,30 +20,6 @@
 
 namespace muster {
 namespace {
-
-std::atomic<EdgeClient*> running{nullptr};
-
-// The first SIGINT or SIGTERM lets the client say goodbye; a second one ends the process at once.
-class StopOnSignals {
- public:
-  explicit StopOnSignals(EdgeClient* client) {
-    running.store(client);
-    struct sigaction action {};
-    action.sa_handler = [](int) {
-      if (EdgeClient* client = running.load()) client->Stop();
-    };
-    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
-  }
-  ~StopOnSignals() {
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    running.store(nullptr);
-  }
-  StopOnSignals(const StopOnSignals&) = delete;
-  StopOnSignals& operator=(const StopOnSignals&) = delete;
-};
 
 // The name it is known by: that of its certificate, over plain text the one it gives itself.
 std::string Name(const ClientArguments& arguments) {
@@ -118,7 +93,7 @@ absl::Status Client(const ClientArguments& arguments) {
   if (!feedback.ok()) return Annotate(feedback.status(), "training.error_feedback");
   SliceTrainer slice(*trainer, data.train, data.training.samples(arguments.client.value_or(0)));
   MUSTER_ASSIGN_OR_RETURN(const auto client, EdgeClient::Create(slice, **feedback, std::move(options)));
-  const StopOnSignals stop_on_signals(client.get());
+  const StopOnSignals<EdgeClient, &EdgeClient::Stop> stop_on_signals(client.get());
   return client->Run();
 }
 

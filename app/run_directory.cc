@@ -1,9 +1,6 @@
 #include "app/run_directory.h"
 
-#include <signal.h>
-
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -17,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "app/stop_on_signals.h"
 #include "core/config.h"
 #include "core/file.h"
 #include "core/hash.h"
@@ -34,31 +32,6 @@ namespace muster {
 namespace {
 
 constexpr char kConfigFact[] = "config";  // the journal's copy of the effective configuration
-
-std::atomic<SimulatedFederation*> running{nullptr};
-
-// The first SIGINT or SIGTERM ends the run after the round in flight; a second one ends the process at once,
-// which costs that round at most.
-class StopOnSignals {
- public:
-  explicit StopOnSignals(SimulatedFederation* federation) {
-    running.store(federation);
-    struct sigaction action {};
-    action.sa_handler = [](int) {
-      if (SimulatedFederation* federation = running.load()) federation->RequestStop();
-    };
-    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
-  }
-  ~StopOnSignals() {
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    running.store(nullptr);
-  }
-  StopOnSignals(const StopOnSignals&) = delete;
-  StopOnSignals& operator=(const StopOnSignals&) = delete;
-};
 
 // weights/round-NNNNNN.safetensors after every so many rounds.
 class WeightsWriter final : public RoundListener {
@@ -268,7 +241,8 @@ absl::Status RunInDirectory(const v1::Experiment& config, const std::string& dir
   }
   absl::StatusOr<std::vector<float>> model = std::vector<float>();
   {
-    const StopOnSignals stop_on_signals(&federation);
+    // The round in flight is finished first; a second signal costs it.
+    const StopOnSignals<SimulatedFederation, &SimulatedFederation::RequestStop> stop_on_signals(&federation);
     model = rounds(listeners);
   }
   const double wall_seconds =
