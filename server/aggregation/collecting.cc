@@ -9,7 +9,8 @@
 
 namespace muster {
 
-absl::StatusOr<size_t> CheckMember(std::span<const ClientInfo> cohort, const Update& update) {
+absl::StatusOr<size_t> CheckMember(std::span<const ClientInfo> cohort, const Update& update,
+                                   bool needs_samples) {
   const ClientInfo* client = FindClient(cohort, update.client);
   if (client == nullptr) {
     return InvalidInput(absl::StrCat("client ", update.client, " is not of this round's cohort"));
@@ -18,7 +19,7 @@ absl::StatusOr<size_t> CheckMember(std::span<const ClientInfo> cohort, const Upd
     return InvalidInput(
         absl::StrCat("claims ", update.num_samples, " samples, the client declared ", client->num_samples));
   }
-  if (update.num_samples <= 0) return InvalidInput("claims no samples");
+  if (update.num_samples < (needs_samples ? 1 : 0)) return InvalidInput("claims no samples");
   return static_cast<size_t>(client - cohort.data());
 }
 
@@ -31,7 +32,7 @@ absl::StatusOr<std::vector<float>> DecodeInRange(const Update& update, const Lay
 }
 
 absl::Status Collecting::Add(const Update& update) {
-  MUSTER_RETURN_IF_ERROR(CheckMember(cohort_, update).status());
+  MUSTER_RETURN_IF_ERROR(CheckMember(cohort_, update, /*needs_samples=*/true).status());
   MUSTER_ASSIGN_OR_RETURN(std::vector<float> values, DecodeInRange(update, layout_));
   return updates_.Add(update.client, 1, std::move(values));
 }

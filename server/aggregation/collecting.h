@@ -9,9 +9,10 @@
 
 namespace muster {
 
-// INVALID_ARGUMENT unless the update's client is of `cohort` (ascending by id) and it claims at least one
-// sample and no more than the client declared. The client's place in the cohort.
-absl::StatusOr<size_t> CheckMember(std::span<const ClientInfo> cohort, const Update& update);
+// The place of the update's client in `cohort` (ascending by id). INVALID_ARGUMENT if it is not of it, or
+// claims more samples than it declared, or fewer than none (where `needs_samples`: than one).
+absl::StatusOr<size_t> CheckMember(std::span<const ClientInfo> cohort, const Update& update,
+                                   bool needs_samples);
 // The update's values, finite and not beyond 2^20 (the range of every rule; see ExactSum).
 absl::StatusOr<std::vector<float>> DecodeInRange(const Update& update, const Layout& layout);
 

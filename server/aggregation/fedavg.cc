@@ -3,10 +3,9 @@
 #include <numeric>
 #include <optional>
 
-#include "absl/strings/str_cat.h"
 #include "compression/compressor.h"
 #include "core/exact_sum.h"
-#include "server/aggregation/aggregator.h"
+#include "server/aggregation/collecting.h"
 
 namespace muster {
 namespace {
@@ -27,18 +26,8 @@ class FedAvg final : public Aggregator {
         sum_(layout_.size, WeightBound()) {}
 
   absl::Status Add(const Update& update) override {
-    const ClientInfo* client = FindClient(cohort_, update.client);
-    if (client == nullptr) {
-      return InvalidInput(absl::StrCat("client ", update.client, " is not of this round's cohort"));
-    }
-    if (update.num_samples > client->num_samples) {
-      return InvalidInput(
-          absl::StrCat("claims ", update.num_samples, " samples, the client declared ", client->num_samples));
-    }
-    if (update.num_samples < 0 || (by_samples_ && update.num_samples == 0)) {
-      return InvalidInput("claims no samples");
-    }
-    return FoldPayload(update.payload, Weight(update, *client), layout_, sum_);
+    MUSTER_ASSIGN_OR_RETURN(const size_t place, CheckMember(cohort_, update, by_samples_));
+    return FoldPayload(update.payload, Weight(update, place), layout_, sum_);
   }
 
   absl::Status MergeWith(Aggregator&& other) override {
@@ -58,8 +47,8 @@ class FedAvg final : public Aggregator {
   }
 
  private:
-  double Weight(const Update& update, const ClientInfo& client) const {
-    if (weights_) return (*weights_)[static_cast<size_t>(&client - cohort_.data())];
+  double Weight(const Update& update, size_t place) const {
+    if (weights_) return (*weights_)[place];
     return by_samples_ ? static_cast<double>(update.num_samples) : 1;
   }
   // What the weights of the whole cohort can sum to. Known before the first update, and the same in every

@@ -1,14 +1,8 @@
 // Majority vote: every client has one vote of a sign on every element.
-#include <cmath>
-
-#include "absl/strings/str_cat.h"
-#include "compression/compressor.h"
-#include "server/aggregation/aggregator.h"
+#include "server/aggregation/collecting.h"
 
 namespace muster {
 namespace {
-
-constexpr float kLargest = 0x1p20F;  // what the sums of other aggregators take, too
 
 // sign(sum_i sign(Delta_i)), 0 on a tie: Bernstein et al. 2018's signSGD with majority vote,
 // arXiv:2506.03725's multi-node form. An element's size does not count, so that no client has more than its
@@ -22,18 +16,8 @@ class MajorityVote final : public Aggregator {
         votes_(static_cast<size_t>(layout_.size)) {}
 
   absl::Status Add(const Update& update) override {
-    const ClientInfo* client = FindClient(cohort_, update.client);
-    if (client == nullptr) {
-      return InvalidInput(absl::StrCat("client ", update.client, " is not of this round's cohort"));
-    }
-    if (update.num_samples < 0 || update.num_samples > client->num_samples) {
-      return InvalidInput(
-          absl::StrCat("claims ", update.num_samples, " samples, the client declared ", client->num_samples));
-    }
-    MUSTER_ASSIGN_OR_RETURN(const std::vector<float> delta, DecodePayload(update.payload, layout_));
-    for (const float value : delta) {
-      if (std::fabs(value) > kLargest) return InvalidInput(absl::StrCat("has an element of ", value));
-    }
+    MUSTER_RETURN_IF_ERROR(CheckMember(cohort_, update, /*needs_samples=*/false).status());
+    MUSTER_ASSIGN_OR_RETURN(const std::vector<float> delta, DecodeInRange(update, layout_));
     for (size_t i = 0; i < delta.size(); ++i) votes_[i] += Sign(delta[i]);
     ++voters_;
     return absl::OkStatus();

@@ -22,7 +22,7 @@ class NormBounding final : public Aggregator {
         sum_(layout_.size, std::max(1.0, static_cast<double>(cohort_.size()))) {}
 
   absl::Status Add(const Update& update) override {
-    MUSTER_RETURN_IF_ERROR(CheckMember(cohort_, update).status());
+    MUSTER_RETURN_IF_ERROR(CheckMember(cohort_, update, /*needs_samples=*/true).status());
     MUSTER_ASSIGN_OR_RETURN(std::vector<float> values, DecodeInRange(update, layout_));
     double square = 0;
     for (const float value : values) square += static_cast<double>(value) * value;
