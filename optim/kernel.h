@@ -9,6 +9,10 @@
 
 namespace muster::optim {
 
+// Elements that one PrefetchPage covers.
+template <typename T>
+constexpr int64_t kPrefetched = 256 / sizeof(T);
+
 // In integers, which vectorises and no compiler flag can assume away.
 [[gnu::always_inline]] inline bool IsNotFinite(float x) {
   constexpr uint32_t kExponent = 0x7f800000;  // all ones: NaN or infinity

@@ -1,6 +1,7 @@
 // Stochastic gradient descent: the LibTorch optimiser and its plug-in.
 #include "optim/sgd.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <utility>
@@ -15,9 +16,14 @@ namespace {
 MUSTER_KERNEL bool PlainStep(float* __restrict p, const float* __restrict g, int64_t size, float rate,
                              float decay) {
   uint32_t bad = 0;
-  for (int64_t i = 0; i < size; ++i) {
-    bad |= static_cast<uint32_t>(IsNotFinite(g[i]));
-    p[i] = std::fma(-rate, std::fma(decay, p[i], g[i]), p[i]);
+  for (int64_t begin = 0; begin < size; begin += kPrefetched<float>) {
+    PrefetchPage(p + begin);
+    PrefetchPage(g + begin);
+    const int64_t end = std::min(begin + kPrefetched<float>, size);
+    for (int64_t i = begin; i < end; ++i) {
+      bad |= static_cast<uint32_t>(IsNotFinite(g[i]));
+      p[i] = std::fma(-rate, std::fma(decay, p[i], g[i]), p[i]);
+    }
   }
   return bad != 0;
 }
