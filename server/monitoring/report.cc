@@ -23,8 +23,10 @@ constexpr size_t kMaxFailureBars = 150;
 constexpr size_t kMaxListedClients = 100;  // in the chart of labels by client
 constexpr size_t kMaxListedFailures = 50;  // kinds of failure in the table
 constexpr size_t kAccuracyBins = 20;
-constexpr size_t kMaxQuote = 300;  // bytes of a client's own words
-constexpr size_t kMaxTitle = 80;   // bytes; a longer list of runs is only counted
+constexpr size_t kMaxToldCurves = 20;
+constexpr size_t kToldQuantiles[] = {0, 10, 50, 90, 100};  // per cent
+constexpr size_t kMaxQuote = 300;                          // bytes of a client's own words
+constexpr size_t kMaxTitle = 80;                           // bytes; a longer list of runs is only counted
 
 // Six significant digits: more only make the page longer. null for NaN.
 Json Short(double value) {
@@ -240,6 +242,44 @@ Json ClientAccuracy(const Run& run) {
   return nullptr;
 }
 
+// What the server's method told round by round (group weights, a step size): a chart for every name, with a
+// curve for every entry, or with quantiles where there are too many entries to tell apart.
+Json Told(const Run& run) {
+  std::map<std::string, std::vector<const RoundRecord*>> tellers;
+  for (const RoundRecord& record : run.rounds) {
+    for (const auto& [name, values] : record.numbers) {
+      if (!values.empty()) tellers[name].push_back(&record);
+    }
+  }
+  Json charts = Json::array();
+  for (const auto& [name, records] : tellers) {
+    const size_t entries = records.back()->numbers.at(name).size();
+    const bool quantiles = entries > kMaxToldCurves;
+    std::vector<std::string> labels;
+    if (quantiles) {
+      labels = {"lowest", "lowest tenth up to", "median", "highest tenth from", "highest"};
+    } else {
+      for (size_t i = 0; i < entries; ++i) {
+        const bool classes = run.data && run.data->classes.size() == entries;
+        labels.push_back(classes ? run.data->classes[i] : entries == 1 ? name : absl::StrCat(i));
+      }
+    }
+    Json rounds = Json::array();
+    std::vector<Json> curves(labels.size(), Json::array());
+    for (const size_t r : Thinned(records.size())) {
+      std::vector<double> values = records[r]->numbers.at(name);
+      if (quantiles) std::sort(values.begin(), values.end());
+      rounds.push_back(records[r]->round + 1);
+      for (size_t i = 0; i < curves.size(); ++i) {
+        const size_t at = quantiles ? kToldQuantiles[i] * (values.size() - 1) / 100 : i;
+        curves[i].push_back(at < values.size() ? Short(values[at]) : Json(nullptr));
+      }
+    }
+    charts.push_back({{"name", name}, {"round", rounds}, {"labels", labels}, {"curves", curves}});
+  }
+  return charts;
+}
+
 Json RunJson(const Run& run, const std::string& label) {
   const auto evaluated = Where(run, [](const RoundRecord& r) { return r.test.has_value(); });
   const auto trained = Where(run, [](const RoundRecord& r) { return r.train_loss.has_value(); });
@@ -257,6 +297,7 @@ Json RunJson(const Run& run, const std::string& label) {
       {"cohort", Curve(all, {{"asked", [](const RoundRecord& r) { return Json(r.cohort.size()); }},
                              {"accepted", [](const RoundRecord& r) { return Json(r.accepted); }}})},
       {"searches", Searches(run)},
+      {"told", Told(run)},
       {"failures", Failures(run)},
       {"data", Data(run)},
       {"recall", Recall(run)},

@@ -189,6 +189,28 @@ TEST(ReportTest, PageOfOneRunHasEverySection) {
   EXPECT_TRUE(PageData(page)["comparison"].is_null());
 }
 
+TEST(ReportTest, WhatTheMethodToldIsDrawnRoundByRound) {
+  StoredRun run = SampleRun("also", 3, 1, 0.03, false);
+  for (size_t r = 0; r < 3; ++r) {
+    const auto round = static_cast<double>(r);
+    run.rounds[r].numbers["step_size"] = {0.5 - 0.1 * round};
+    if (r > 0) run.rounds[r].numbers["group_weights"] = std::vector<double>(10, round / 10);
+    std::vector<double>& many = run.rounds[r].numbers["client_weights"];
+    for (int i = 100; i >= 0; --i) many.push_back(i + round);  // unsorted
+  }
+  const Json told = PageData(Render({run}, "report_told"))["runs"][0]["told"];
+  ASSERT_THAT(told, SizeIs(3));
+  EXPECT_EQ(told[0]["name"], "client_weights");
+  EXPECT_EQ(told[0]["labels"][2], "median");
+  EXPECT_EQ(told[0]["curves"], Json({{0, 1, 2}, {10, 11, 12}, {50, 51, 52}, {90, 91, 92}, {100, 101, 102}}));
+  EXPECT_EQ(told[1]["name"], "group_weights");
+  EXPECT_EQ(told[1]["labels"], run.data->classes);
+  EXPECT_EQ(told[1]["round"], Json({2, 3}));
+  EXPECT_EQ(told[1]["curves"][9], Json({0.1, 0.2}));
+  EXPECT_EQ(told[2]["labels"], Json({"step_size"}));
+  EXPECT_EQ(told[2]["curves"][0], Json({0.5, 0.4, 0.3}));
+}
+
 TEST(ReportTest, NoRequestLeavesThePage) {
   const std::string page = Render({SampleRun("a", 20, 1, 0.03, false)}, "report_short");
   const std::regex resource(R"re((src|href|action|url\()\s*=?\s*["']?\s*(https?:)?//)re", std::regex::icase);

@@ -244,6 +244,25 @@
         [3, 4]);
   }
 
+  // One chart for every name the server's method told numbers by.
+  function drawTold(run) {
+    if (!show('told', run.told.length > 0)) return;
+    $('told-charts')
+        .replaceChildren(...run.told.map(
+            ({name}, t) => element(
+                'figure', run.told.length === 1 ? {class: 'wide'} : {},
+                element('figcaption', {}, name.replaceAll('_', ' ')),
+                element('div', {class: 'chart'}, element('canvas', {id: `told-chart-${t}`})))));
+    run.told.forEach(({round, labels, curves}, t) => {
+      const datasets = curves.map((values, i) => {
+        const data = values.map((y, r) => ({x: round[r], y})).filter((p) => p.y !== null);
+        return line({label: labels[i]}, i, data, {borderColor: color(i, labels.length),
+                                                  backgroundColor: color(i, labels.length)});
+      });
+      drawLines(`told-chart-${t}`, datasets, 'round', number);
+    });
+  }
+
   function drawFailures(run) {
     const failures = run.failures;
     if (!show('failures', failures !== null)) return;
@@ -356,6 +375,7 @@
             'div', {class: 'tile'}, element('div', {class: 'label'}, tile.label),
             element('div', {class: 'value'}, tile.value), element('div', {class: 'small'}, tile.note))));
     drawSearches(run);
+    drawTold(run);
     drawFailures(run);
     drawData(run);
     drawQuality(run);
