@@ -33,8 +33,8 @@ absl::StatusOr<Payload> Bucketed::Compress(std::span<const float> x, const Layou
   Random random(key);
   const auto bucket = static_cast<size_t>(BucketOf(layout));
   Payload payload;
-  payload.bytes.reserve(static_cast<size_t>(PayloadBytes(layout)));
   payload.bytes = PayloadHeader(codec(), layout);
+  payload.bytes.reserve(static_cast<size_t>(PayloadBytes(layout)));
   AppendNumber(static_cast<uint32_t>(bucket), payload.bytes);
   AppendNumber(levels_, payload.bytes);
   std::vector<uint8_t> encoded;  // of one bucket: it stays in the cache until it is appended
@@ -115,9 +115,11 @@ absl::Status Bucketed::Fold(std::string_view data, double weight, const Layout& 
 
 void Bucketed::FoldBucket(const uint8_t* bucket, uint16_t levels, size_t n, int64_t offset,
                           const ExactSum::Term& term) const {
-  std::array<float, kPiece> decoded;
-  for (size_t begin = 0; begin < n; begin += kPiece) {
-    const std::span<float> piece(decoded.data(), std::min(kPiece, n - begin));
+  // Small ones: while one is decoded, the memory of the sum that the last one asked for arrives.
+  constexpr size_t kFolded = 480;
+  std::array<float, kFolded> decoded;
+  for (size_t begin = 0; begin < n; begin += kFolded) {
+    const std::span<float> piece(decoded.data(), std::min(kFolded, n - begin));
     DecodePiece(bucket, levels, n, begin, piece);
     term.Add(offset + static_cast<int64_t>(begin), piece);
   }

@@ -19,8 +19,8 @@ class Identity final : public Compressor {
                                    const RandomKey& /*key*/) const override {
     MUSTER_RETURN_IF_ERROR(CheckUpdate(x, layout));
     Payload payload;
-    payload.bytes.reserve(kPayloadHeaderBytes + x.size_bytes());
     payload.bytes = PayloadHeader(codec(), layout);
+    payload.bytes.reserve(kPayloadHeaderBytes + x.size_bytes());
     payload.bytes.append(reinterpret_cast<const char*>(x.data()), x.size_bytes());
     return payload;
   }

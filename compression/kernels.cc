@@ -74,13 +74,13 @@ template <typename Code>
 __attribute__((always_inline)) inline void RoundLoop(const float* x, size_t n, float inverse, int32_t levels,
                                                      NoiseKey noise, Code* codes) {
   for (size_t i = 0; i < n; ++i) {
-    const uint32_t bits = NoiseBits(noise, static_cast<uint32_t>(i));
-    const float u = static_cast<float>(static_cast<int32_t>(bits >> 8)) * 0x1.0p-24F;
-    const float t = x[i] * inverse + u;
+    const uint32_t bits = UpperNoiseBits(noise, static_cast<uint32_t>(i));
+    const float one_to_two = std::bit_cast<float>(bits >> 9 | 0x3f800000U);
+    const float t = std::fma(x[i], inverse, one_to_two);
     int32_t level = static_cast<int32_t>(t);
     level -= static_cast<float>(level) > t ? 1 : 0;  // floor
-    level = std::min(std::max(level, -levels), levels);
-    codes[i] = static_cast<Code>(level + levels);
+    level = std::min(std::max(level, 1 - levels), levels + 1);
+    codes[i] = static_cast<Code>(level + levels - 1);
   }
 }
 MUSTER_KERNEL void Round(const float* x, size_t n, float inverse, int32_t levels, NoiseKey noise,
@@ -169,9 +169,10 @@ __attribute__((target("avx2"))) size_t PackSigns256(const float* x, size_t n, ui
 MUSTER_AVX512 size_t Round512(const float* x, size_t n, float inverse, int32_t levels, NoiseKey noise,
                               uint8_t* codes) {
   const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  const __m512i most = _mm512_set1_epi32(levels), least = _mm512_set1_epi32(-levels);
+  const __m512i most = _mm512_set1_epi32(levels + 1), least = _mm512_set1_epi32(1 - levels);
+  const __m512i offset = _mm512_set1_epi32(levels - 1), one = _mm512_set1_epi32(0x3f800000);
   const __m512i b = _mm512_set1_epi32(static_cast<int32_t>(noise.b));
-  const __m512 factor = _mm512_set1_ps(inverse), unit = _mm512_set1_ps(0x1.0p-24F);
+  const __m512 factor = _mm512_set1_ps(inverse);
   __m512i counter = _mm512_add_epi32(first, _mm512_set1_epi32(static_cast<int32_t>(noise.a)));
   size_t i = 0;
   for (; i + 16 <= n; i += 16) {
@@ -180,13 +181,12 @@ MUSTER_AVX512 size_t Round512(const float* x, size_t n, float inverse, int32_t l
     h = _mm512_add_epi32(_mm512_mullo_epi32(h, _mm512_set1_epi32(0x7feb352d)), b);
     h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 15));
     h = _mm512_mullo_epi32(h, _mm512_set1_epi32(static_cast<int32_t>(0x846ca68bU)));
-    h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 16));
-    const __m512 u = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(h, 8)), unit);
-    const __m512 t = _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(x + i), factor), u);
-    const __m512 down = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-    const __m512i level = _mm512_max_epi32(_mm512_min_epi32(_mm512_cvttps_epi32(down), most), least);
+    const __m512 one_to_two = _mm512_castsi512_ps(_mm512_or_si512(_mm512_srli_epi32(h, 9), one));
+    const __m512 t = _mm512_fmadd_ps(_mm512_loadu_ps(x + i), factor, one_to_two);
+    const __m512i down = _mm512_cvt_roundps_epi32(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    const __m512i level = _mm512_max_epi32(_mm512_min_epi32(down, most), least);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + i),
-                     _mm512_cvtepi32_epi8(_mm512_add_epi32(level, most)));
+                     _mm512_cvtepi32_epi8(_mm512_add_epi32(level, offset)));
     counter = _mm512_add_epi32(counter, _mm512_set1_epi32(16));
   }
   return i;
@@ -200,6 +200,17 @@ MUSTER_F16C size_t ToHalves256(const float* x, size_t n, float factor, uint16_t*
     const __m256 scaled = _mm256_mul_ps(_mm256_loadu_ps(x + i), f);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(halves + i),
                      _mm256_cvtps_ph(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  return i;
+}
+MUSTER_AVX512 size_t ToHalves512(const float* x, size_t n, float factor, uint16_t* halves) {
+  const __m512 f = _mm512_set1_ps(factor);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    __builtin_prefetch(x + i + kNextBucket);
+    const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(x + i), f);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(halves + i),
+                        _mm512_cvtps_ph(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
   return i;
 }
@@ -271,7 +282,10 @@ void RoundToLevels(std::span<const float> x, float inverse, int32_t levels, Nois
 void EncodeHalves(std::span<const float> x, float factor, uint16_t* halves) {
   size_t done = 0;
 #if MUSTER_X86
-  if (HasF16c()) done = ToHalves256(x.data(), x.size(), factor, halves);
+  if (HasF16c()) {
+    done = HasAvx512() ? ToHalves512(x.data(), x.size(), factor, halves)
+                       : ToHalves256(x.data(), x.size(), factor, halves);
+  }
 #endif
   portable::EncodeHalves(x.subspan(done), factor, halves + done);
 }

@@ -19,8 +19,8 @@ double PackSigns(std::span<const float> x, uint8_t* signs);
 // out_i = -magnitude where bit i is set, else magnitude.
 void UnpackSigns(const uint8_t* signs, float magnitude, std::span<float> out);
 
-// codes_i = min(max(floor(x_i * inverse + u_i), -levels), levels) + levels, u_i from the noise of element i,
-// uniform in [0, 1). |x_i * inverse| < 2^31.
+// codes_i = min(max(floor(x_i * inverse + u_i), -levels), levels) + levels, u_i from the upper noise bits of
+// element i, uniform in [0, 1). |x_i * inverse| < 2^31.
 void RoundToLevels(std::span<const float> x, float inverse, int32_t levels, NoiseKey noise, uint8_t* codes);
 void RoundToLevels(std::span<const float> x, float inverse, int32_t levels, NoiseKey noise, uint16_t* codes);
 
