@@ -34,8 +34,8 @@ absl::StatusOr<std::unique_ptr<LocalTrainer>> MakeConfiguredTrainer(const v1::Ex
   return LocalTrainer::Create(
       std::move(model), train,
       {training.batch_size(), training.shuffle(), loss, ToPluginConfig(training.optimizer()),
-       ParseOptimizerState(training.optimizer_state()),
-       ToPluginConfig(config.simulation().gradient_noise())});
+       ParseOptimizerState(training.optimizer_state()), ToPluginConfig(config.simulation().gradient_noise()),
+       ToPluginConfig(training.method())});
 }
 
 }  // namespace muster

@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "core/random.h"
 #include "learning/models/forward_random.h"
+#include "methods/method.h"
 #include "optim/gradient_noise.h"
 #include "optim/kernel.h"
 
@@ -27,6 +28,7 @@ constexpr int64_t kStepsPerProgress = 20;
 const std::string kOptimizer = "optimizer";
 const std::string kOptimizerVector = "optimizer/";
 const std::string kNumber = "number:";
+const std::string kMethod = "method";
 
 // out = a - b. Returns whether all of it is finite.
 MUSTER_KERNEL bool Subtract(const float* __restrict a, const float* __restrict b, float* __restrict out,
@@ -122,6 +124,15 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     return absl::OkStatus();
   }
 
+  absl::Status MakeMethod() {
+    MUSTER_ASSIGN_OR_RETURN(method_,
+                            Registry<Method>::Get().Create(options_.method, {&layout(), options_.optimizer}));
+    for (const Layout::Entry& entry : layout().entries) {
+      if (entry.trainable) offsets_.push_back(entry.offset);
+    }
+    return absl::OkStatus();
+  }
+
   const Layout& layout() const override { return model_->layout(); }
 
   absl::StatusOr<TrainingResult> Train(const TrainingJob& job, ConstParameters global,
@@ -185,6 +196,9 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     if (const absl::Status status = PrepareOptimizer(job, memory); !status.ok())
       return Annotate(status, where);
     StartJob(job, samples);
+    State remembered = TakeUnder(kMethod, memory);
+    if (const absl::Status status = StartMethod(job, global, remembered); !status.ok())
+      return Annotate(status, where);
 
     TrainingResult result;
     result.num_samples = static_cast<int64_t>(samples.size());
@@ -207,8 +221,47 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     result.train_loss = loss_sum / static_cast<double>(result.steps);
     result.numbers = optimizer_->Report();
     RememberOptimizer(result, memory);
+    if (const absl::Status status = FinishMethod(delta, remembered, result); !status.ok())
+      return Annotate(status, where);
+    PutUnder(kMethod, std::move(remembered), memory);
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return result;
+  }
+
+  absl::Status StartMethod(const TrainingJob& job, ConstParameters global, const State& remembered) {
+    MUSTER_ASSIGN_OR_RETURN(local_method_, method_->Start({.model = global,
+                                                           .vectors = job.vectors,
+                                                           .learning_rate_factor = job.learning_rate_factor},
+                                                          remembered));
+    corrects_ = local_method_ != nullptr && local_method_->corrects();
+    gradients_ = 0;
+    return absl::OkStatus();
+  }
+
+  absl::Status FinishMethod(std::span<float> delta, State& remembered, TrainingResult& result) {
+    if (local_method_ == nullptr) return absl::OkStatus();
+    if (corrects_ && gradients_ == 0) {
+      return InvalidInput(absl::StrCat("training.method ", options_.method.name,
+                                       " corrects gradients, and the optimizer ", options_.optimizer.name,
+                                       " asks for none"));
+    }
+    LocalMethod::Work work{result.steps, gradients_, delta, result.extras, result.numbers};
+    const absl::Status finished = local_method_->Finish(work, remembered);
+    local_method_.reset();
+    return finished;
+  }
+
+  // At the parameters' current values, wherever a method that evaluates more than once has put them.
+  void CorrectGradients() {
+    const std::vector<at::Tensor>& parameters = model_->parameters();
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      at::Tensor& gradient = parameters[i].mutable_grad();
+      if (!gradient.defined()) continue;
+      gradient = gradient.contiguous();
+      const auto size = static_cast<size_t>(gradient.numel());
+      local_method_->Correct(offsets_[i], model_->values().subspan(static_cast<size_t>(offsets_[i]), size),
+                             {gradient.data_ptr<float>(), size});
+    }
   }
 
   absl::Status PrepareOptimizer(const TrainingJob& job, State& memory) {
@@ -218,6 +271,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     if (options_.optimizer_state == OptimizerState::kKeep) state = TakeUnder(kOptimizer, memory);
     LocalOptimizer::Vectors received;
     for (const auto& [name, values] : job.vectors) {
+      if (name.starts_with(kMethodPrefix)) continue;
       if (!name.starts_with(kOptimizerVector)) {
         received[name] = *values;
       } else if (options_.optimizer_state == OptimizerState::kAverage) {
@@ -406,6 +460,8 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     for (const at::Tensor& parameter : model_->parameters()) parameter.mutable_grad().reset();
     loss.backward();
     if (!noise_->IsNone()) AddNoise();
+    if (corrects_) CorrectGradients();
+    ++gradients_;
     return value;
   }
 
@@ -427,6 +483,11 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   std::unique_ptr<LocalOptimizer> optimizer_;
   std::unique_ptr<GradientNoise> noise_;
   Random noise_random_{RandomKey{}};
+  std::unique_ptr<Method> method_;
+  std::vector<int64_t> offsets_;               // of the trainable parameters in the flat model
+  std::unique_ptr<LocalMethod> local_method_;  // of the job at hand; nullptr: none
+  bool corrects_ = false;
+  int64_t gradients_ = 0;  // computed in this job
 
   // Which samples belong together, as the optimiser last asked.
   struct Grouping {
@@ -468,6 +529,9 @@ absl::StatusOr<std::unique_ptr<LocalTrainer>> LocalTrainer::Create(std::unique_p
     auto trainer = std::make_unique<ResidentTrainer>(std::move(model), data, options);
     if (const absl::Status status = trainer->MakeOptimizer(); !status.ok()) {
       return Annotate(status, "training.optimizer");
+    }
+    if (const absl::Status status = trainer->MakeMethod(); !status.ok()) {
+      return Annotate(status, "training.method");
     }
     return trainer;
   } catch (const std::exception& e) {

@@ -34,6 +34,7 @@ struct TrainerOptions {
   OptimizerState optimizer_state = OptimizerState::kReset;
   PluginConfig gradient_noise = {.name = "none",
                                  .options = {}};  // of experiments; one draw an element and gradient
+  PluginConfig method = {.name = "none", .options = {}};
 };
 
 // Holds one resident model and optimiser and swaps bits: nothing is allocated per client. Single-threaded and

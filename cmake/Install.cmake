@@ -3,14 +3,14 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 set(libraries)
-foreach(name proto federation_proto core transport config compression data federated_data optim learning edge client server service simulation)
+foreach(name proto federation_proto core transport config compression methods data federated_data optim learning edge client server service simulation)
   list(APPEND libraries muster_${name})
 endforeach()
 install(TARGETS ${libraries} muster EXPORT MusterTargets
         RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT MusterTargets NAMESPACE Muster:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/Muster)
 
-foreach(room core compression optim learning client server simulation)
+foreach(room core compression methods optim learning client server simulation)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/muster
           FILES_MATCHING PATTERN "*.h")
 endforeach()

@@ -22,6 +22,35 @@ absl::StatusOr<std::unique_ptr<Interface>> Make(const v1::Plugin& plugin,
   return made;
 }
 
+// INVALID_ARGUMENT where the method's server half cannot do with what the other parts give it.
+absl::Status CheckMethod(const v1::Experiment& config, const Method& method, const ErrorFeedback& feedback,
+                         const ServerOptimizer& optimizer) {
+  const v1::Plugin& rule = config.federation().aggregator();
+  const auto refuse = [&](const std::string& why) {
+    return InvalidInput(absl::StrCat("training.method (", config.training().method().name(), "): ", why));
+  };
+  if (method.NeedsMean()) {
+    const Layout nothing;
+    MUSTER_ASSIGN_OR_RETURN(const auto aggregator, Make<Aggregator>(rule, {.layout = &nothing, .cohort = {}},
+                                                                    "federation.aggregator"));
+    if (!aggregator->IsMean()) {
+      return refuse(absl::StrCat("needs an aggregator that is a mean of the updates, such as fedavg; ",
+                                 rule.name(),
+                                 " is none, and what the method sends beside the updates has no other rule"));
+    }
+  }
+  if (method.AddsUpRounds() && feedback.NeedsUniformWeights()) {
+    return refuse(absl::StrCat("needs the mean change of the round's clients; training.error_feedback ",
+                               config.training().error_feedback().name(),
+                               " makes of it one over all clients; use none or ef14"));
+  }
+  if (method.NeedsUniformWeights() && optimizer.Weights({})) {
+    return refuse(absl::StrCat("counts every client the same; federation.server_optimizer ",
+                               config.federation().server_optimizer().name(), " weighs them"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SimulatedFederation>> SimulatedFederation::Create(const v1::Experiment& config,
@@ -56,6 +85,10 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
       feedback_,
       Make<ErrorFeedback>(config.training().error_feedback(),
                           {.compressor = compressor_.get(), .layout = &layout()}, "training.error_feedback"));
+  MUSTER_ASSIGN_OR_RETURN(
+      method_, Make<Method>(config.training().method(),
+                            {.layout = &layout(), .optimizer = ToPluginConfig(config.training().optimizer())},
+                            "training.method"));
   lose_updates_ = config.simulation().lose_updates();
   if (rules.downlink().name() != "identity") {
     MUSTER_ASSIGN_OR_RETURN(downlink_compressor_,
@@ -71,6 +104,7 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
   MUSTER_ASSIGN_OR_RETURN(server_optimizer_,
                           Make<ServerOptimizer>(rules.server_optimizer(), {layout().size, data_.clients()},
                                                 "federation.server_optimizer"));
+  MUSTER_RETURN_IF_ERROR(CheckMethod(config, *method_, *feedback_, *server_optimizer_));
   MUSTER_ASSIGN_OR_RETURN(
       schedule_, Make<Schedule>(config.training().schedule(), {rules.rounds()}, "training.schedule"));
 
@@ -116,6 +150,7 @@ absl::StatusOr<std::vector<float>> SimulatedFederation::RunWith(ClientPool& pool
   parts.selector = selector_.get();
   parts.server_optimizer = server_optimizer_.get();
   parts.feedback = feedback_.get();
+  parts.method = method_.get();
   parts.downlink = downlink_.get();
   parts.schedule = schedule_.get();
   parts.journal = journal;

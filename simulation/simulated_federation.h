@@ -55,6 +55,7 @@ class SimulatedFederation {
   std::unique_ptr<WorkerThreads> workers_;
   std::unique_ptr<Compressor> compressor_;
   std::unique_ptr<ErrorFeedback> feedback_;
+  std::unique_ptr<Method> method_;
   std::unique_ptr<Compressor> downlink_compressor_;
   std::unique_ptr<Downlink> downlink_;  // nullptr: the model goes down as it is
   double lose_updates_ = 0;

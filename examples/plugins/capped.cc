@@ -27,8 +27,11 @@ class Capped final : public Aggregator {
     if (client == nullptr) return InvalidInput("is not of this round's cohort");
     if (update.num_samples <= 0) return InvalidInput("claims no samples");
     if (update.num_samples > client->num_samples) return InvalidInput("claims more samples than it declared");
-    const auto weight = static_cast<double>(std::min(update.num_samples, options_.cap));
-    return FoldPayload(update.payload, weight, layout_, sum_);
+    return FoldPayload(update.payload, Weight(update), layout_, sum_);
+  }
+  bool IsMean() const override { return true; }
+  double Weight(const Update& update) const override {
+    return static_cast<double>(std::min(update.num_samples, options_.cap));
   }
 
   absl::Status MergeWith(Aggregator&& other) override {

@@ -32,6 +32,8 @@ struct Aggregate {
   // each accepted client told, ascending by client; and the share of the federation's clients that is.
   std::map<std::string, std::vector<float>> extras = {};
   std::vector<ClientReport> reports = {};
+  std::map<std::string, double> scalars =
+      {};  // the mean of each required number, weighed as the updates were
   double share = 1;
 };
 
@@ -60,6 +62,10 @@ class Aggregator {
   virtual absl::Status MergeWith(Aggregator&& other) = 0;
   // Consumes *this. FAILED_PRECONDITION if nothing with a positive weight was added.
   virtual absl::StatusOr<Aggregate> Finish() && = 0;
+  // Whether the result is the weighted mean of the updates, and what an accepted one weighs in it. Methods
+  // that average numbers of their own (FedNova's) weigh them alike.
+  virtual bool IsMean() const { return false; }
+  virtual double Weight(const Update& /*update*/) const { return 1; }
   // True for rules that keep every update until Finish (median, Krum).
   virtual bool NeedsAll() const { return false; }
 };

@@ -27,7 +27,12 @@ class FedAvg final : public Aggregator {
 
   absl::Status Add(const Update& update) override {
     MUSTER_ASSIGN_OR_RETURN(const size_t place, CheckMember(cohort_, update, by_samples_));
-    return FoldPayload(update.payload, Weight(update, place), layout_, sum_);
+    return FoldPayload(update.payload, WeightAt(place, update), layout_, sum_);
+  }
+  bool IsMean() const override { return true; }
+  double Weight(const Update& update) const override {
+    const absl::StatusOr<size_t> place = CheckMember(cohort_, update, by_samples_);
+    return place.ok() ? WeightAt(*place, update) : 0;
   }
 
   absl::Status MergeWith(Aggregator&& other) override {
@@ -47,7 +52,7 @@ class FedAvg final : public Aggregator {
   }
 
  private:
-  double Weight(const Update& update, size_t place) const {
+  double WeightAt(size_t place, const Update& update) const {
     if (weights_) return (*weights_)[place];
     return by_samples_ ? static_cast<double>(update.num_samples) : 1;
   }

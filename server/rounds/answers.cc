@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "compression/compressor.h"
+#include "methods/method.h"
 
 namespace muster {
 namespace {
@@ -59,6 +60,7 @@ absl::Status Answers::Take(Outcome outcome, ClientFinished& event) {
   record_.totals.samples_trained += update->num_samples;
   answer.accepted = true;
   answer.samples = update->num_samples;
+  answer.weight = aggregator_->Weight(*update);
   answer.metrics = update->metrics;
   answer.numbers = std::move(update->numbers);
   if (keep_) kept_.push_back(std::move(*update));
@@ -114,6 +116,18 @@ absl::Status Answers::CheckNumbers(const Numbers& numbers) const {
     }
   }
   if (numbers.size() > kMaxNames || count > kMaxNumbers) return InvalidInput("too many numbers");
+  for (const std::string& name : rules_.scalars) {
+    const auto found = numbers.find(name);
+    if (found == numbers.end()) return InvalidInput(absl::StrCat("the number '", name, "' is missing"));
+    if (found->second.size() != 1 || found->second[0] <= 0 || found->second[0] > 0x1p20) {
+      return InvalidInput(absl::StrCat("the number '", name, "' must be one value above 0 and at most 2^20"));
+    }
+  }
+  for (const auto& [name, values] : numbers) {
+    if (name.starts_with(kMethodPrefix) && !rules_.scalars.contains(name)) {
+      return InvalidInput(absl::StrCat("the number '", name, "' was not asked for"));
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -153,9 +167,25 @@ absl::StatusOr<Aggregate> Answers::Finish(int64_t clients) {
                                  .steps = answer.metrics.steps,
                                  .numbers = answer.numbers});
   }
+  aggregate.scalars = MeanScalars();
   aggregate.share =
       static_cast<double>(aggregate.reports.size()) / static_cast<double>(std::max<int64_t>(clients, 1));
   return aggregate;
+}
+
+// In the order of clients, in double.
+std::map<std::string, double> Answers::MeanScalars() const {
+  std::map<std::string, double> means;
+  for (const std::string& name : rules_.scalars) {
+    double sum = 0, weight = 0;
+    for (const Answer& answer : answers_) {
+      if (!answer.accepted) continue;
+      sum += answer.weight * answer.numbers.at(name).front();
+      weight += answer.weight;
+    }
+    means[name] = sum / weight;
+  }
+  return means;
 }
 
 std::vector<ClientInfo> Answers::accepted() const {

@@ -18,10 +18,11 @@
 
 namespace muster {
 
-// What extra vectors the updates of a round bring along.
+// What the updates of a round bring along, beside their payloads.
 struct ExtraRules {
-  std::set<std::string> required;  // an update without one of them is refused
-  bool optimizer_state = false;    // further ones named "optimizer/..." are welcome
+  std::set<std::string> required;      // extra vectors; an update without one of them is refused
+  std::set<std::string> scalars = {};  // numbers, likewise: one value each, above 0 and at most 2^20
+  bool optimizer_state = false;        // further vectors named "optimizer/..." are welcome
 };
 
 // Memory: the aggregator's, one exact sum per extra vector, a few numbers per client; updates only if `keep`.
@@ -55,11 +56,13 @@ class Answers {
     bool given = false;
     bool accepted = false;
     int64_t samples = 0;
+    double weight = 0;
     ClientMetrics metrics;
     Numbers numbers;
   };
   absl::Status Fold(const Update& update);
   absl::Status CheckNumbers(const Numbers& numbers) const;
+  std::map<std::string, double> MeanScalars() const;
 
   const std::vector<ClientInfo> cohort_;
   std::unique_ptr<Aggregator> aggregator_;

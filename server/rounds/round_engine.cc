@@ -22,6 +22,7 @@ constexpr char kPlanKey[] = "plan";        // a fact of the journal: the cohort 
 // Parts of the engine's state.
 constexpr char kServerOptimizer[] = "server_optimizer";
 constexpr char kFeedback[] = "feedback";  // error feedback's server half
+constexpr char kMethod[] = "method";      // the method's
 constexpr char kDownlink[] = "downlink";
 constexpr char kClients[] = "clients";  // the mean of the clients' optimiser state
 
@@ -48,6 +49,7 @@ struct RoundEngine::Round {
   // For candidates; only if the policy asked to keep updates.
   std::unique_ptr<ServerOptimizer> optimizer_before;
   State feedback_before;
+  State method_before;
   RoundRecord record;
 };
 
@@ -337,20 +339,25 @@ absl::Status RoundEngine::Train(Round& round) {
 absl::StatusOr<std::unique_ptr<Answers>> RoundEngine::MakeAnswers(const Round& round,
                                                                   const std::vector<ClientInfo>& cohort,
                                                                   RoundRecord& record) const {
-  const ServerOptimizer& method = round.optimizer_before ? *round.optimizer_before : *parts_.server_optimizer;
+  const ServerOptimizer& optimizer =
+      round.optimizer_before ? *round.optimizer_before : *parts_.server_optimizer;
   const bool uniform_weights = round.decision.uniform_weights ||
-                               (parts_.feedback != nullptr && parts_.feedback->NeedsUniformWeights());
+                               (parts_.feedback != nullptr && parts_.feedback->NeedsUniformWeights()) ||
+                               (parts_.method != nullptr && parts_.method->NeedsUniformWeights());
   MUSTER_ASSIGN_OR_RETURN(
       std::unique_ptr<Aggregator> aggregator,
       Registry<Aggregator>::Get().Create(options_.aggregator, {.layout = parts_.layout,
                                                                .cohort = cohort,
                                                                .uniform_weights = uniform_weights,
-                                                               .weights = method.Weights(cohort)}));
-  const std::vector<std::string> extras = method.Extras();
-  return std::make_unique<Answers>(
-      cohort, std::move(aggregator), *parts_.layout,
-      ExtraRules{.required = {extras.begin(), extras.end()}, .optimizer_state = options_.average_state},
-      round.decision.keep_updates, record);
+                                                               .weights = optimizer.Weights(cohort)}));
+  ExtraRules rules{.required = {}, .scalars = {}, .optimizer_state = options_.average_state};
+  for (const std::string& name : optimizer.Extras()) rules.required.insert(name);
+  if (parts_.method != nullptr) {
+    for (const std::string& name : parts_.method->Extras()) rules.required.insert(name);
+    for (const std::string& name : parts_.method->Scalars()) rules.scalars.insert(name);
+  }
+  return std::make_unique<Answers>(cohort, std::move(aggregator), *parts_.layout, std::move(rules),
+                                   round.decision.keep_updates, record);
 }
 
 Task RoundEngine::MakeTask(const Round& round) const {
@@ -367,12 +374,16 @@ Task RoundEngine::MakeTask(const Round& round) const {
             .deltas = {},
             .deadline_seconds = options_.deadline_seconds,
             .enough = options_.over_select > 0 ? round.decision.clients : 0};
-  const auto add = [&task](const std::map<std::string, std::vector<float>>& vectors) {
-    for (const auto& [name, values] : vectors) {
-      task.vectors[name] = std::make_shared<const std::vector<float>>(values);
+  const auto add = [&task](std::map<std::string, std::vector<float>> vectors) {
+    for (auto& [name, values] : vectors) {
+      task.vectors[name] = std::make_shared<const std::vector<float>>(std::move(values));
     }
   };
   add(parts_.server_optimizer->Broadcast());
+  if (parts_.method != nullptr) {
+    const auto memory = state_.parts.find(kMethod);
+    add(parts_.method->Broadcast(memory != state_.parts.end() ? memory->second : State()));
+  }
   if (const auto clients = state_.parts.find(kClients); clients != state_.parts.end()) {
     add(clients->second.vectors);
   }
@@ -398,10 +409,13 @@ absl::Status RoundEngine::Apply(Round& round) {
     return absl::UnavailableError(aggregate.status().message());
   MUSTER_RETURN_IF_ERROR(aggregate.status());
   State& feedback = state_.parts[kFeedback];
-  if (round.decision.keep_updates) round.feedback_before = feedback;
-  if (parts_.feedback != nullptr) {
-    MUSTER_RETURN_IF_ERROR(parts_.feedback->Combine(aggregate->delta, aggregate->share, feedback));
+  State& method = state_.parts[kMethod];
+  if (round.decision.keep_updates) {
+    round.feedback_before = feedback;
+    round.method_before = method;
   }
+  Numbers report;
+  MUSTER_RETURN_IF_ERROR(Combine(*aggregate, feedback, method, report));
   record.update_norm = Norm(aggregate->delta);
   if (round.decision.keep_updates) {
     round.optimizer_before = parts_.server_optimizer->Clone();
@@ -412,8 +426,23 @@ absl::Status RoundEngine::Apply(Round& round) {
   }
   MUSTER_RETURN_IF_ERROR(parts_.server_optimizer->Step(*aggregate, state_.model));
   record.numbers = parts_.server_optimizer->Report();
+  record.numbers.merge(report);
   KeepClientState(*std::move(aggregate));
   return Observe(round);
+}
+
+absl::Status RoundEngine::Combine(Aggregate& aggregate, State& feedback, State& method,
+                                  Numbers& report) const {
+  if (parts_.feedback != nullptr) {
+    MUSTER_RETURN_IF_ERROR(parts_.feedback->Combine(aggregate.delta, aggregate.share, feedback));
+  }
+  if (parts_.method == nullptr) return absl::OkStatus();
+  Method::Round round{.delta = aggregate.delta,
+                      .extras = aggregate.extras,
+                      .scalars = aggregate.scalars,
+                      .share = aggregate.share,
+                      .report = report};
+  return parts_.method->Combine(round, method);
 }
 
 void RoundEngine::KeepClientState(Aggregate aggregate) {
@@ -468,10 +497,9 @@ absl::StatusOr<std::vector<float>> RoundEngine::CandidateModel(const Round& roun
   }
   if (!record.failures.empty()) return InternalError(record.failures.front().message);
   MUSTER_ASSIGN_OR_RETURN(Aggregate aggregate, answers->Finish(options_.clients));
-  if (parts_.feedback != nullptr) {
-    State feedback = round.feedback_before;
-    MUSTER_RETURN_IF_ERROR(parts_.feedback->Combine(aggregate.delta, aggregate.share, feedback));
-  }
+  State feedback = round.feedback_before, method = round.method_before;
+  Numbers report;
+  MUSTER_RETURN_IF_ERROR(Combine(aggregate, feedback, method, report));
   std::vector<float> model = *round.start;
   MUSTER_RETURN_IF_ERROR(round.optimizer_before->Clone()->Step(aggregate, model));
   return model;

@@ -17,6 +17,7 @@
 #include "core/parameters.h"
 #include "core/registry.h"
 #include "core/status.h"
+#include "methods/method.h"
 #include "server/journal/journal.h"
 #include "server/optimization/server_optimizer.h"
 #include "server/participation/policy.h"
@@ -61,6 +62,7 @@ struct EngineParts {
   Selector* selector = nullptr;
   ServerOptimizer* server_optimizer = nullptr;
   const ErrorFeedback* feedback = nullptr;  // its server half; nullptr: messages are updates
+  const Method* method = nullptr;           // its server half; nullptr: none
   Downlink* downlink = nullptr;             // nullptr: clients are sent the model as it is
   Schedule* schedule = nullptr;
   Journal* journal = nullptr;  // nullptr: nothing is durable
@@ -116,6 +118,9 @@ class RoundEngine {
                                                        RoundRecord& record) const;
   Task MakeTask(const Round& round) const;
   absl::Status Apply(Round& round);
+  // From the aggregate to what the server optimiser steps along, by the server halves of error feedback and
+  // method with these memories.
+  absl::Status Combine(Aggregate& aggregate, State& feedback, State& method, Numbers& report) const;
   void KeepClientState(Aggregate aggregate);
   absl::Status Evaluate(Round& round);
   absl::Status Commit(Round& round);
