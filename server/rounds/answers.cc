@@ -40,19 +40,25 @@ absl::Status Answers::Take(Outcome outcome, ClientFinished& event) {
   if (update == nullptr) {
     auto& failure = std::get<ClientFailure>(outcome);
     record_.download_bytes += failure.download_bytes;
+    event.download_bytes = failure.download_bytes;
+    event.failure = failure;
     record_.failures.push_back(std::move(failure));
     return absl::OkStatus();
   }
   event.metrics = update->metrics;
+  event.num_samples = update->num_samples;
+  event.upload_bytes = update->upload_bytes();
+  event.download_bytes = update->download_bytes;
   ++record_.totals.uploads;
-  record_.upload_bytes += update->upload_bytes();
+  record_.upload_bytes += event.upload_bytes;
   record_.download_bytes += update->download_bytes;
   if (const absl::Status folded = Fold(*update); !folded.ok()) {
-    record_.failures.push_back({.client = client,
-                                .stage = "verify",
-                                .code = absl::StatusCodeToString(folded.code()),
-                                .message = Message(folded),
-                                .download_bytes = update->download_bytes});
+    event.failure = {.client = client,
+                     .stage = "verify",
+                     .code = absl::StatusCodeToString(folded.code()),
+                     .message = Message(folded),
+                     .download_bytes = update->download_bytes};
+    record_.failures.push_back(event.failure);
     return absl::OkStatus();
   }
   event.accepted = true;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "core/parameters.h"
 #include "server/rounds/client_pool.h"
@@ -24,12 +25,20 @@ struct RoundStarted {
   int64_t round = 0;
   int64_t clients = 0;  // cohort size
   std::string reason;
+  std::vector<ClientId> cohort = {};  // ascending
 };
 struct ClientFinished {
   int64_t round = 0;
   ClientId client = 0;
   bool accepted = false;
   ClientMetrics metrics;
+  int64_t num_samples = 0;  // that its update claims
+  int64_t upload_bytes = 0;
+  int64_t download_bytes = 0;
+  std::string codec = {};      // form of the update (CodecName); "" if there is none
+  double update_norm = 0;      // Euclidean; 0 if it was not accepted, or the model is too large to measure
+  double fold_seconds = 0;     // to verify the update and add it
+  ClientFailure failure = {};  // if it was not accepted
 };
 struct RoundCommitted {
   RoundRecord record;

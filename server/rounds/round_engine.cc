@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "compression/codec_table.h"
 #include "core/random.h"
 #include "server/aggregation/aggregator.h"
 
@@ -35,6 +36,15 @@ double Norm(std::span<const float> x) {
   double sum = 0;
   for (const float value : x) sum += static_cast<double>(value) * static_cast<double>(value);
   return std::sqrt(sum);
+}
+
+// For listeners only, so not at any price: 0 for a model so large that decoding an update once more would be
+// felt, and for an update that cannot be decoded.
+double UpdateNorm(const Payload& update, const Layout& layout) {
+  constexpr int64_t kMostElements = 1 << 24;
+  if (layout.size > kMostElements) return 0;
+  const absl::StatusOr<std::vector<float>> decoded = DecodePayload(update, layout);
+  return decoded.ok() ? Norm(*decoded) : 0;
 }
 
 bool IsMultiple(int64_t rounds, int64_t every) { return every > 0 && rounds % every == 0; }
@@ -241,8 +251,10 @@ absl::Status RoundEngine::Select(Round& round) {
     MUSTER_RETURN_IF_ERROR(ChooseCohort(round, available));
     MUSTER_RETURN_IF_ERROR(WritePlan(round));
   }
-  Emit(RoundStarted{
-      .round = record.round, .clients = static_cast<int64_t>(record.cohort.size()), .reason = record.reason});
+  Emit(RoundStarted{.round = record.round,
+                    .clients = static_cast<int64_t>(record.cohort.size()),
+                    .reason = record.reason,
+                    .cohort = record.cohort});
   return absl::OkStatus();
 }
 
@@ -318,11 +330,20 @@ absl::Status RoundEngine::Train(Round& round) {
   }
   absl::Status broken;  // the pool broke its contract
   const auto sink = [&](Outcome outcome) {
-    ClientFinished event{.round = record.round, .client = 0, .accepted = false, .metrics = {}};
+    ClientFinished event;
+    event.round = record.round;
+    double norm = 0;
+    if (const auto* update = std::get_if<Update>(&outcome); update != nullptr && !parts_.listeners.empty()) {
+      event.codec = CodecName(update->payload);
+      norm = UpdateNorm(update->payload, *parts_.layout);
+    }
+    const Clock::time_point start = Clock::now();
     if (const absl::Status taken = round.answers->Take(std::move(outcome), event); !taken.ok()) {
       broken.Update(taken);
       return false;
     }
+    event.fold_seconds = SecondsSince(start);
+    if (event.accepted) event.update_norm = norm;
     Emit(event);
     return event.accepted;
   };

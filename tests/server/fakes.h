@@ -238,8 +238,10 @@ class Recorder final : public RoundListener {
       run_started = *started;
     } else if (const auto* round = std::get_if<RoundStarted>(&event)) {
       log.push_back(absl::StrCat("round ", round->round));
+      cohort = round->cohort;
     } else if (const auto* client = std::get_if<ClientFinished>(&event)) {
       log.push_back(absl::StrCat(client->accepted ? "accepted " : "failed ", client->client));
+      answers.push_back(*client);
     } else if (const auto* committed = std::get_if<RoundCommitted>(&event)) {
       log.push_back(absl::StrCat("committed ", committed->record.round));
       records.push_back(committed->record);
@@ -254,6 +256,8 @@ class Recorder final : public RoundListener {
   std::vector<RoundRecord> records;
   std::vector<float> model;  // after the last committed round
   RunStarted run_started;
+  std::vector<ClientId> cohort;  // of the round that was started last
+  std::vector<ClientFinished> answers;
   std::function<void(const std::string&)> on_event;
 };
 

@@ -54,6 +54,35 @@ TEST(RoundEngine, AppliesTheWeightedMeanThroughTheServerOptimizer) {
   EXPECT_DOUBLE_EQ(*federation.recorder.records[0].train_loss, (1 * (1.0 / 10) + 3 * (1.0 / 30)) / 4);
 }
 
+TEST(RoundEngine, ListenersHearWhatBecameOfEveryAnswer) {
+  Federation federation;
+  federation.options.rounds = 1;
+  federation.options.pinned_cohorts = {{20, 10, 30}};
+  federation.pool.script = [&](const Task&, ClientId client) -> Outcome {
+    if (client == 10)
+      return ClientFailure{
+          .client = 10, .stage = "train", .code = "INTERNAL", .message = "no memory", .download_bytes = 7};
+    Update update = federation.pool.WithDelta(client, std::vector<float>(8, 3.0F));
+    if (client == 20) update.payload.bytes.resize(40);
+    return update;
+  };
+  ASSERT_TRUE(federation.Run().ok());
+  EXPECT_THAT(federation.recorder.cohort, ElementsAre(10, 20, 30));
+  const std::vector<ClientFinished>& answers = federation.recorder.answers;
+  ASSERT_EQ(answers.size(), 3);
+  EXPECT_EQ(answers[0].failure.message, "no memory");
+  EXPECT_EQ(answers[0].download_bytes, 7);
+  EXPECT_EQ(answers[0].codec, "");
+  EXPECT_EQ(answers[1].failure.stage, "verify");
+  EXPECT_EQ(answers[1].upload_bytes, 40);
+  EXPECT_EQ(answers[1].update_norm, 0);
+  EXPECT_TRUE(answers[2].accepted);
+  EXPECT_EQ(answers[2].codec, "identity");
+  EXPECT_EQ(answers[2].num_samples, 3);
+  EXPECT_EQ(answers[2].upload_bytes, 24 + 8 * 4);
+  EXPECT_DOUBLE_EQ(answers[2].update_norm, 3 * std::sqrt(8.0));
+}
+
 TEST(RoundEngine, PolicyMayAskForUniformWeights) {
   Federation federation;
   federation.options.rounds = 1;
