@@ -51,8 +51,9 @@ absl::StatusOr<Payload> Bucketed::Compress(std::span<const float> x, const Layou
   return payload;
 }
 
-template <typename Visitor>
-absl::Status Bucketed::ForEachBucket(const Parsed& parsed, const Layout& layout, const Visitor& visit) const {
+absl::Status Bucketed::ForEachBucket(
+    const Parsed& parsed, const Layout& layout,
+    absl::FunctionRef<absl::Status(const uint8_t*, size_t, size_t)> visit) const {
   const auto size = static_cast<size_t>(layout.size);
   const size_t bytes = BucketBytes(parsed.levels, parsed.bucket);
   const uint8_t* at = parsed.buckets;

@@ -7,6 +7,7 @@
 #include <span>
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
 #include "compression/compressor.h"
 #include "compression/noise.h"
 
@@ -50,7 +51,7 @@ class Bucketed : public Compressor {
   int64_t PayloadBytes(const Layout& layout) const;
   uint16_t levels() const { return levels_; }
 
- private:
+  // A payload whose buckets have been checked.
   struct Parsed {
     size_t bucket = 1;
     uint16_t levels = 0;
@@ -59,9 +60,10 @@ class Bucketed : public Compressor {
   };
   absl::StatusOr<Parsed> Parse(std::string_view data, const Layout& layout) const;
   // Calls visit(bytes, n, offset) for every bucket.
-  template <typename Visitor>
-  absl::Status ForEachBucket(const Parsed& parsed, const Layout& layout, const Visitor& visit) const;
+  absl::Status ForEachBucket(const Parsed& parsed, const Layout& layout,
+                             absl::FunctionRef<absl::Status(const uint8_t*, size_t, size_t)> visit) const;
 
+ private:
   const int64_t bucket_;
   const uint16_t levels_;
 };

@@ -1,4 +1,6 @@
 // One bit an element.
+#include "compression/sign.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -24,14 +26,25 @@ struct SignOptions {
 //   vectors
 class Sign final : public Bucketed {
  public:
+  static constexpr uint8_t kCodec = 6;
+
   explicit Sign(const SignOptions& options) : Bucketed(options.bucket), scale_(options.scale) {}
 
-  uint8_t codec() const override { return 6; }
+  uint8_t codec() const override { return kCodec; }
   Traits traits(const Layout& layout) const override {
     Traits traits{.bytes = PayloadBytes(layout)};
     const auto n = static_cast<double>(std::max<int64_t>(1, std::min(BucketOf(layout), layout.size)));
     if (scale_ == "mean") traits.delta = 1 / n;
     return traits;
+  }
+
+  absl::Status Visit(std::string_view data, const Layout& layout,
+                     absl::FunctionRef<void(int64_t, std::span<const uint8_t>, float)> visit) const {
+    MUSTER_ASSIGN_OR_RETURN(const Parsed parsed, Parse(data, layout));
+    return ForEachBucket(parsed, layout, [&](const uint8_t* bucket, size_t n, size_t begin) {
+      visit(static_cast<int64_t>(begin), {bucket + sizeof(float), PackedBytes(n, 1)}, ScaleOf(bucket));
+      return absl::OkStatus();
+    });
   }
 
  protected:
@@ -91,4 +104,13 @@ MUSTER_REGISTER(
         .Make<Sign>());
 
 }  // namespace
+
+absl::StatusOr<bool> VisitSigns(const Payload& payload, const Layout& layout,
+                                absl::FunctionRef<void(int64_t, std::span<const uint8_t>, float)> visit) {
+  MUSTER_ASSIGN_OR_RETURN(const PayloadView view, ParsePayload(payload, layout));
+  if (view.codec != Sign::kCodec) return false;
+  MUSTER_RETURN_IF_ERROR(Sign({}).Visit(view.data, layout, visit));
+  return true;
+}
+
 }  // namespace muster

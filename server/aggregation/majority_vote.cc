@@ -1,4 +1,7 @@
 // Majority vote: every client has one vote of a sign on every element.
+#include <algorithm>
+
+#include "compression/sign_votes.h"
 #include "server/aggregation/collecting.h"
 
 namespace muster {
@@ -6,40 +9,48 @@ namespace {
 
 // sign(sum_i sign(Delta_i)), 0 on a tie: Bernstein et al. 2018's signSGD with majority vote,
 // arXiv:2506.03725's multi-node form. An element's size does not count, so that no client has more than its
-// vote. Meant for the compressor `sign`, of one bit an element; with any other, an element that is 0
-// abstains. Memory: 4 bytes an element.
+// vote. Meant for the compressor `sign`, of one bit an element, whose bits are counted as they came; with any
+// other, an element that is 0 abstains. Memory: log2(voters) bits an element, 4 bytes with other compressors.
 class MajorityVote final : public Aggregator {
  public:
   MajorityVote(const NoOptions& /*options*/, const Context& context)
       : layout_(*context.layout),
         cohort_(context.cohort.begin(), context.cohort.end()),
-        votes_(static_cast<size_t>(layout_.size)) {}
+        signs_(layout_.size) {}
 
   absl::Status Add(const Update& update) override {
     MUSTER_RETURN_IF_ERROR(CheckMember(cohort_, update, /*needs_samples=*/false).status());
+    MUSTER_ASSIGN_OR_RETURN(const bool counted, signs_.Add(update.payload, layout_));
+    if (counted) return absl::OkStatus();
     MUSTER_ASSIGN_OR_RETURN(const std::vector<float> delta, DecodeInRange(update, layout_));
+    votes_.resize(delta.size());
     for (size_t i = 0; i < delta.size(); ++i) votes_[i] += Sign(delta[i]);
-    ++voters_;
+    ++decoded_;
     return absl::OkStatus();
   }
 
   absl::Status MergeWith(Aggregator&& other) override {
     const auto* peer = dynamic_cast<MajorityVote*>(&other);
-    if (peer == nullptr || peer->votes_.size() != votes_.size()) {
+    if (peer == nullptr || peer->layout_.size != layout_.size) {
       return InternalError("majority_vote can only merge with majority_vote of the same model");
     }
-    for (size_t i = 0; i < votes_.size(); ++i) votes_[i] += peer->votes_[i];
-    voters_ += peer->voters_;
+    signs_.Merge(peer->signs_);
+    votes_.resize(std::max(votes_.size(), peer->votes_.size()));
+    for (size_t i = 0; i < peer->votes_.size(); ++i) votes_[i] += peer->votes_[i];
+    decoded_ += peer->decoded_;
     return absl::OkStatus();
   }
 
   absl::StatusOr<Aggregate> Finish() && override {
-    if (voters_ == 0) return absl::FailedPreconditionError("nobody voted");
+    const int64_t voters = decoded_ + signs_.voters();
+    if (voters == 0) return absl::FailedPreconditionError("nobody voted");
+    votes_.resize(static_cast<size_t>(layout_.size));
+    signs_.AddTo(votes_);
     Aggregate aggregate;
     aggregate.delta.reserve(votes_.size());
     for (const int32_t votes : votes_) aggregate.delta.push_back(static_cast<float>(Sign(votes)));
-    aggregate.updates = voters_;
-    aggregate.total_weight = static_cast<double>(voters_);
+    aggregate.updates = voters;
+    aggregate.total_weight = static_cast<double>(voters);
     return aggregate;
   }
 
@@ -51,8 +62,9 @@ class MajorityVote final : public Aggregator {
 
   const Layout& layout_;
   const std::vector<ClientInfo> cohort_;
-  std::vector<int32_t> votes_;
-  int64_t voters_ = 0;
+  SignVotes signs_;
+  std::vector<int32_t> votes_;  // of updates that had to be decoded; empty without
+  int64_t decoded_ = 0;         // how many they are
 };
 
 MUSTER_REGISTER(Aggregator,

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "compression/compressor.h"
+#include "compression/sign_votes.h"
 
 namespace muster {
 namespace {
@@ -95,6 +96,10 @@ int Main(int rounds) {
   add("top_k", {{"ratio", 0.01}}, 0.25, 5, "top_k 1 %");
   add("rand_k", {{"ratio", 0.01}}, 0, 0, "rand_k 1 %");
   add("rotation", {}, 0, 0, "rotation 1 bit");
+  SignVotes votes(kSize);
+  const auto sign = *Registry<Compressor>::Get().Create({"sign", {}}, {});
+  const Payload signs = *sign->Compress(x, layout, {.seed = 2});
+  rows.push_back({"sign vote", 0, [&] { Must(votes.Add(signs, layout).status()); }});
   std::vector<double> torch, copying;
   for (int round = 0; round < rounds; ++round) {
     for (Row& row : rows) {
