@@ -68,7 +68,7 @@ absl::Status Answers::Take(Outcome outcome, ClientFinished& event) {
   answer.samples = update->num_samples;
   answer.weight = aggregator_->Weight(*update);
   answer.metrics = update->metrics;
-  answer.numbers = std::move(update->numbers);
+  answer.numbers = update->numbers;  // copied: a kept update needs its own
   if (keep_) kept_.push_back(std::move(*update));
   return absl::OkStatus();
 }
