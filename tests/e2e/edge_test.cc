@@ -174,6 +174,21 @@ TEST_F(EdgeFederationTest, UploadsGoOnWhereTheLinkBroke) {
   EXPECT_LE(proxy.cuts_left(), 0);
 }
 
+TEST_F(EdgeFederationTest, TheBytesItCountsAreThoseOnTheWire) {
+  StartCoordinator();
+  FaultyProxy proxy(port_);
+  for (int k = 0; k < kClients; ++k) StartClient(k, proxy.port());
+  ExpectEverythingEndsAs(SimulatedHash());
+  const json totals = Summary("run");
+  // Beside payloads there are frames (of some 16 kB, with 9 bytes of header), heartbeats and words.
+  const auto expect_on_top = [](int64_t carried, int64_t counted) {
+    EXPECT_GE(carried, counted);
+    EXPECT_LE(static_cast<double>(carried), 1.005 * static_cast<double>(counted) + 100'000);
+  };
+  expect_on_top(proxy.up(), totals["upload_bytes"]);
+  expect_on_top(proxy.down(), totals["download_bytes"]);
+}
+
 TEST_F(EdgeFederationTest, AClientLeavesOnSigtermAndComesBack) {
   StartCoordinator();
   for (int k = 0; k < kClients; ++k) StartClient(k, port_);

@@ -1,4 +1,4 @@
-// A TCP proxy on the loopback that breaks, slows and stops what goes through it.
+// A TCP proxy on the loopback that counts, breaks, slows and stops what goes through it.
 #ifndef MUSTER_TESTS_E2E_PROXY_H_
 #define MUSTER_TESTS_E2E_PROXY_H_
 
@@ -33,6 +33,9 @@ class FaultyProxy {
   FaultyProxy& operator=(const FaultyProxy&) = delete;
 
   int port() const { return port_; }
+  // Bytes carried so far towards the coordinator, and from it.
+  int64_t up() const { return carried_[0].load(); }
+  int64_t down() const { return carried_[1].load(); }
 
   // The next `times` connections are cut once so many bytes went from client to coordinator.
   void CutUploads(int times, int64_t after_bytes) {
@@ -111,6 +114,7 @@ class FaultyProxy {
       const ssize_t got = read(ends[from].fd, bytes, most);
       if (got <= 0 || !WriteWhole(ends[1 - from].fd, bytes, got)) return false;
       moved = true;
+      carried_[from] += got;
       if (from != 0) continue;
       sent += got;
       if (cuts_.load() > 0 && sent >= cut_after_.load() && cuts_.fetch_sub(1) > 0) return false;
@@ -135,6 +139,7 @@ class FaultyProxy {
   int port_ = 0;
   const int listener_;
   std::atomic<bool> stop_{false};
+  std::atomic<int64_t> carried_[2] = {0, 0};
   std::atomic<int> cuts_{0};
   std::atomic<int64_t> cut_after_{0}, hold_after_{-1}, rate_{0};
   std::mutex mutex_;
