@@ -329,7 +329,12 @@ absl::StatusOr<Update> RemoteClientPool::Verify(const SpooledUpdate& spooled) co
   MUSTER_RETURN_IF_ERROR(ParsePayload(update.payload, layout_).status());
   for (const v1::Part& part : header.extras()) {
     Payload extra = next(part.size());
-    const absl::Status good = ParsePayload(extra, layout_).status();
+    const int64_t elements = ClaimedElements(extra);
+    if (elements < 0 || elements > layout_.size) {
+      return InvalidInput(
+          absl::StrCat("extra '", part.name(), "' is no payload of at most the model's size"));
+    }
+    const absl::Status good = ParsePayload(extra, ExtraLayout(part.name(), elements)).status();
     if (!good.ok()) return Annotate(good, absl::StrCat("extra '", part.name(), "'"));
     if (!update.extras.emplace(part.name(), std::move(extra)).second) {
       return InvalidInput(absl::StrCat("extra '", part.name(), "' is there twice"));

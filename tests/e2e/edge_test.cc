@@ -165,6 +165,24 @@ TEST_F(EdgeFederationTest, TheCoordinatorMayBeKilledInEveryRound) {
   ExpectEverythingEndsAs(SimulatedHash());
 }
 
+// Control variates live at both ends, and come back with both.
+TEST_F(EdgeFederationTest, ScaffoldSurvivesKillsOfClientsAndCoordinator) {
+  std::string config = ReadAll(Path("edge.yaml"));
+  config.insert(config.find("  batch_size"), "  method: scaffold\n");
+  WriteAll(Path("edge.yaml"), config);
+  StartCoordinator();
+  for (int k = 0; k < kClients; ++k) StartClient(k, port_);
+  NextRound();
+  clients_[1]->Signal(SIGKILL);
+  EXPECT_EQ(clients_[1]->Wait(), -SIGKILL);
+  coordinator_->Signal(SIGKILL);
+  EXPECT_EQ(coordinator_->Wait(), -SIGKILL);
+  StartCoordinator();
+  StartClient(1, port_);
+  ExpectEverythingEndsAs(SimulatedHash());
+  EXPECT_EQ(Summary("run")["upload_bytes"], Summary("simulated")["upload_bytes"]);
+}
+
 TEST_F(EdgeFederationTest, UploadsGoOnWhereTheLinkBroke) {
   StartCoordinator();
   FaultyProxy proxy(port_);

@@ -198,22 +198,46 @@ TEST_F(UploadTest, IsRefusedWithNumbersThatAreNotFinite) {
   EXPECT_THAT(settled.message(), HasSubstr("not finite"));
 }
 
+// A vector beside the update: a payload under a layout of its own.
+std::string ExtraBytes(const std::string& name, int64_t elements) {
+  std::string bytes = PayloadHeader(/*codec=*/1, ExtraLayout(name, elements));
+  bytes.resize(bytes.size() + static_cast<size_t>(elements) * sizeof(float));
+  return bytes;
+}
+void AddExtra(const std::string& name, const std::string& bytes, v1::UploadHeader& header) {
+  header.set_payload_size(header.payload_size() - static_cast<int64_t>(bytes.size()));
+  v1::Part& part = *header.add_extras();
+  part.set_name(name);
+  part.set_size(static_cast<int64_t>(bytes.size()));
+}
+
 TEST_F(UploadTest, CarriesExtrasAndNumbers) {
-  const std::string bytes = Bytes(1) + Bytes(3);
+  const std::string extra = ExtraBytes("control", 12), bytes = Bytes(1) + extra;
   client_->SayReady(0, bytes);
   client_->AwaitPermit();
   v1::UploadHeader header = client_->Header(0, bytes);
-  header.set_payload_size(static_cast<int64_t>(Bytes(1).size()));
-  v1::Part& part = *header.add_extras();
-  part.set_name("control");
-  part.set_size(static_cast<int64_t>(Bytes(3).size()));
+  AddExtra("control", extra, header);
   (*header.mutable_numbers())["losses"].add_values(0.5);
   EXPECT_TRUE(client_->Upload(header, bytes).receipt.complete());
   EXPECT_TRUE(client_->AwaitSettled().accepted());
   FinishWithTheHonestOne();
   const auto& update = std::get<Update>(outcomes_.at(1));
-  EXPECT_EQ(update.extras.at("control").view(), Bytes(3));
+  EXPECT_EQ(update.extras.at("control").view(), extra);
   EXPECT_EQ(update.numbers.at("losses"), std::vector<double>{0.5});
+}
+
+TEST_F(UploadTest, IsRefusedWithAnExtraThatIsLargerThanTheModel) {
+  const std::string extra = ExtraBytes("control", layout_.size + 1);
+  const v1::Settled settled =
+      Refusal(Bytes(1) + extra, [&](v1::UploadHeader& header) { AddExtra("control", extra, header); });
+  EXPECT_THAT(settled.message(), HasSubstr("'control'"));
+}
+
+TEST_F(UploadTest, IsRefusedWithAnExtraUnderAnotherName) {
+  const std::string extra = ExtraBytes("control", 12);
+  const v1::Settled settled =
+      Refusal(Bytes(1) + extra, [&](v1::UploadHeader& header) { AddExtra("other", extra, header); });
+  EXPECT_THAT(settled.message(), HasSubstr("'other'"));
 }
 
 TEST_F(UploadTest, IsRefusedBeforeItComesIfItIsTooLarge) {
