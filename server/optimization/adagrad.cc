@@ -11,6 +11,7 @@ struct AdagradOptions {
 };
 
 struct AdagradRule {
+  static constexpr bool kLargest = false;
   static double SecondMoment(double v, double squared_delta, double /*beta2*/) { return v + squared_delta; }
 };
 

@@ -5,6 +5,7 @@ namespace muster {
 namespace {
 
 struct AdamRule {
+  static constexpr bool kLargest = false;
   static double SecondMoment(double v, double squared_delta, double beta2) {
     return beta2 * v + (1 - beta2) * squared_delta;
   }

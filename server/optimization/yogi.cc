@@ -5,6 +5,7 @@ namespace muster {
 namespace {
 
 struct YogiRule {
+  static constexpr bool kLargest = false;
   static double SecondMoment(double v, double squared_delta, double beta2) {
     // v - (1 - beta2) delta^2 sign(v - delta^2), and sign(0) = 0.
     const double sign = v > squared_delta ? 1 : v < squared_delta ? -1 : 0;

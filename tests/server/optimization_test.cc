@@ -136,7 +136,7 @@ INSTANTIATE_TEST_SUITE_P(All, EveryServerOptimizer,
 
 // The rules once more, in double throughout, straight from the papers.
 struct Reference {
-  double m = 0, v = 0;
+  double m = 0, v = 0, largest = 0;
   int t = 0;
 };
 using Rule = std::function<double(Reference&, double delta)>;  // returns what the model moves by
@@ -178,6 +178,15 @@ std::vector<ReferenceCase> ReferenceCases() {
       {"adam", {"adam", {}}, Adaptive(0.01, 0.9, 0.99, false, AdamMoment)},
       {"adam_corrected", {"adam", {{"bias_correction", true}}}, Adaptive(0.01, 0.9, 0.99, true, AdamMoment)},
       {"yogi", {"yogi", {}}, Adaptive(0.01, 0.9, 0.99, false, YogiMoment)},
+      {"amsgrad",
+       {"amsgrad", {{"beta2", 0.5}}},
+       [](Reference& r, double d) {
+         if (r.t++ == 0) r.v = r.largest = kTau * kTau;
+         r.m = 0.9 * r.m + 0.1 * d;
+         r.v = 0.5 * r.v + 0.5 * d * d;
+         r.largest = std::max(r.largest, r.v);
+         return 0.01 * r.m / (std::sqrt(r.largest) + kTau);
+       }},
       {"yogi_corrected", {"yogi", {{"bias_correction", true}}}, Adaptive(0.01, 0.9, 0.99, true, YogiMoment)},
   };
 }
@@ -208,6 +217,51 @@ TEST(SgdServerOptimizerTest, ByDefaultTheModelBecomesTheClientsMean) {
   EXPECT_THAT(model, ElementsAre(1.5f, 0.0f, 0.1f + 0.2f));
 }
 
+// Two steps by hand: delta 2, then 1; tau 0.5, learning rate 1, beta1 0.5, beta2 0.75.
+std::vector<float> AfterTwoSteps(const std::string& name, OptionMap options) {
+  for (const auto& [option, value] : OptionMap{{"learning_rate", 1.0}, {"beta1", 0.5}, {"tau", 0.5}}) {
+    options[option] = value;
+  }
+  const auto optimizer = Make({name, options}, 1);
+  std::vector<float> model = {0}, path;
+  for (const float delta : {2.0F, 1.0F}) {
+    EXPECT_TRUE(optimizer->Step(Mean({delta}), model).ok());
+    path.push_back(model[0]);
+  }
+  return path;
+}
+
+TEST(AdaptiveServerOptimizerTest, TwoStepsByHand) {
+  using ::testing::FloatEq;
+  // m = 0.5 * 0 + 0.5 * 2 = 1, then 0.5 * 1 + 0.5 * 1 = 1; v starts at 0.25.
+  // Adam: v = 0.75 * 0.25 + 0.25 * 4 = 1.1875, then 0.75 * 1.1875 + 0.25 * 1 = 1.140625.
+  const float adam = 1 / (std::sqrt(1.1875F) + 0.5F);
+  EXPECT_THAT(AfterTwoSteps("adam", {{"beta2", 0.75}}),
+              ElementsAre(FloatEq(adam), FloatEq(adam + 1 / (std::sqrt(1.140625F) + 0.5F))));
+  // AMSGrad: the second moment has fallen, the larger first one still counts.
+  EXPECT_THAT(AfterTwoSteps("amsgrad", {{"beta2", 0.75}}), ElementsAre(FloatEq(adam), FloatEq(2 * adam)));
+  // Yogi: v = 0.25 + 0.25 * 4 = 1.25, then, v > delta^2, 1.25 - 0.25 * 1 = 1.
+  const float yogi = 1 / (std::sqrt(1.25F) + 0.5F);
+  EXPECT_THAT(AfterTwoSteps("yogi", {{"beta2", 0.75}}),
+              ElementsAre(FloatEq(yogi), FloatEq(yogi + 1 / (1 + 0.5F))));
+  // Adagrad: v = 0.25 + 4 = 4.25, then 5.25.
+  const float adagrad = 1 / (std::sqrt(4.25F) + 0.5F);
+  EXPECT_THAT(AfterTwoSteps("adagrad", {}),
+              ElementsAre(FloatEq(adagrad), FloatEq(adagrad + 1 / (std::sqrt(5.25F) + 0.5F))));
+}
+
+// FedAvgM: m = 2, then 0.5 * 2 + 1 = 2; half of it each time. Nesterov: 2 + 0.5 * 2, then 1 + 0.5 * 2.
+TEST(SgdServerOptimizerTest, MomentumByHand) {
+  for (const bool nesterov : {false, true}) {
+    const auto sgd = Make({"sgd", {{"learning_rate", 0.5}, {"momentum", 0.5}, {"nesterov", nesterov}}}, 1);
+    std::vector<float> model = {0};
+    ASSERT_TRUE(sgd->Step(Mean({2}), model).ok());
+    EXPECT_EQ(model[0], nesterov ? 1.5F : 1.0F);
+    ASSERT_TRUE(sgd->Step(Mean({1}), model).ok());
+    EXPECT_EQ(model[0], nesterov ? 2.5F : 2.0F);
+  }
+}
+
 TEST(SgdServerOptimizerTest, NesterovNeedsMomentum) {
   const auto made = Registry<ServerOptimizer>::Get().Create({"sgd", {{"nesterov", true}}}, {.size = 1});
   EXPECT_EQ(made.status().code(), absl::StatusCode::kInvalidArgument);
@@ -215,7 +269,7 @@ TEST(SgdServerOptimizerTest, NesterovNeedsMomentum) {
 }
 
 TEST(AdaptiveServerOptimizerTest, SecondMomentStartsAtTauSquared) {
-  for (const std::string name : {"adagrad", "adam", "yogi"}) {
+  for (const std::string name : {"adagrad", "adam", "amsgrad", "yogi"}) {
     EXPECT_THAT(Make({name, {{"tau", 0.5}}}, 2)->Save().vectors.at("second_moment"),
                 ElementsAre(0.25f, 0.25f))
         << name;
