@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "compression/compressor.h"
 #include "core/random.h"
@@ -55,9 +56,12 @@ struct Cohort {
                          .download_bytes = 0});
     }
   }
-  std::unique_ptr<Aggregator> Make(const PluginConfig& config, bool uniform_weights = false) const {
-    auto made = Registry<Aggregator>::Get().Create(
-        config, {.layout = &layout, .cohort = clients, .uniform_weights = uniform_weights});
+  std::unique_ptr<Aggregator> Make(const PluginConfig& config, bool uniform_weights = false,
+                                   std::optional<std::vector<double>> weights = {}) const {
+    auto made = Registry<Aggregator>::Get().Create(config, {.layout = &layout,
+                                                            .cohort = clients,
+                                                            .uniform_weights = uniform_weights,
+                                                            .weights = std::move(weights)});
     EXPECT_TRUE(made.ok()) << made.status();
     return *std::move(made);
   }
@@ -148,6 +152,66 @@ TEST_P(EveryAggregator, ScalingAllWeightsChangesNothing) {
   const Cohort scaled(6, 1024);
   const Aggregate many = AddAll(Make(scaled), scaled.updates);
   EXPECT_THAT(many.delta, ElementsAreArray(once.delta));
+}
+
+// A mean takes the given weights, 0 among them; rules that bear liars count every client once.
+TEST_P(EveryAggregator, AnUpdateOfWeightZeroCountsForNothingOrLikeAnyOther) {
+  const std::vector<double> weights = {1, 2, 0, 3, 4, 5};
+  const Aggregate all = AddAll(cohort_.Make({name_, {}}, uniform_weights_, weights), cohort_.updates);
+  if (Make(cohort_)->IsMean()) {
+    std::vector<Update> others = cohort_.updates;
+    others.erase(others.begin() + 2);
+    const Aggregate without = AddAll(cohort_.Make({name_, {}}, uniform_weights_, weights), others);
+    EXPECT_THAT(all.delta, ElementsAreArray(without.delta));
+    EXPECT_EQ(all.total_weight, without.total_weight);
+    auto nothing = cohort_.Make({name_, {}}, uniform_weights_, std::vector<double>(6));
+    for (const Update& update : cohort_.updates) ASSERT_TRUE(nothing->Add(update).ok());
+    EXPECT_EQ(std::move(*nothing).Finish().status().code(), absl::StatusCode::kFailedPrecondition);
+  } else {
+    ExpectSameBits(all, AddAll(Make(cohort_), cohort_.updates));
+  }
+}
+
+// Samples of 0 are a weight of 0, which no honest client has; where samples do not weigh they do not matter.
+TEST_P(EveryAggregator, AnUpdateWithoutSamplesIsRefusedOrCountsLikeAnyOther) {
+  std::vector<Update> updates = cohort_.updates;
+  updates[3].num_samples = 0;
+  auto aggregator = Make(cohort_);
+  const bool taken = aggregator->Add(updates[3]).ok();
+  updates.erase(updates.begin() + 3);
+  const Aggregate aggregate = AddAll(std::move(aggregator), updates);
+  ExpectSameBits(aggregate, AddAll(Make(cohort_), taken ? cohort_.updates : updates));
+}
+
+TEST_P(EveryAggregator, AMeanIsTheMeanByTheWeightsItTells) {
+  auto aggregator = Make(cohort_);
+  if (!aggregator->IsMean()) {
+    for (const Update& update : cohort_.updates) EXPECT_EQ(aggregator->Weight(update), 1);
+    return;
+  }
+  std::vector<double> sums(kSize);
+  double total = 0;
+  for (size_t c = 0; c < cohort_.updates.size(); ++c) {
+    const double weight = aggregator->Weight(cohort_.updates[c]);
+    for (size_t i = 0; i < kSize; ++i) sums[i] += weight * static_cast<double>(cohort_.deltas[c][i]);
+    total += weight;
+  }
+  const Aggregate aggregate = AddAll(std::move(aggregator), cohort_.updates);
+  for (size_t i = 0; i < kSize; ++i) EXPECT_NEAR(aggregate.delta[i], sums[i] / total, 1e-7);
+}
+
+TEST_P(EveryAggregator, DoesNotMergeWithAnotherKindOrAnotherModel) {
+  for (const std::string& other : Registry<Aggregator>::Get().Names()) {
+    if (other == name_) continue;
+    auto aggregator = Make(cohort_);
+    EXPECT_FALSE(aggregator->MergeWith(std::move(*cohort_.Make({other, {}}))).ok()) << other;
+  }
+  const Layout larger = MakeLayout(kSize + 1);
+  auto made = Registry<Aggregator>::Get().Create(
+      {name_, {}}, {.layout = &larger, .cohort = cohort_.clients, .uniform_weights = uniform_weights_});
+  ASSERT_TRUE(made.ok());
+  auto aggregator = Make(cohort_);
+  EXPECT_FALSE(aggregator->MergeWith(std::move(**made)).ok());
 }
 
 TEST_P(EveryAggregator, ZerosAddUpToZeros) {
