@@ -7,11 +7,12 @@
 namespace muster {
 namespace {
 
-TEST(PluginExamplesTest, AllSixTrainAFederationTogether) {
+TEST(PluginExamplesTest, TheyTrainAFederationTogether) {
   constexpr char kYaml[] = R"(
 data: {dataset: {name: rings, samples: 400}, clients: 8}
 model: {name: bottleneck, width: 16}
-training: {epochs: 5, optimizer: {name: normalized_sgd, learning_rate: 0.1}, compressor: int16}
+training: {epochs: 5, optimizer: {name: normalized_sgd, learning_rate: 0.1}, compressor: int16,
+           method: {name: fedcm, share: 0.5, learning_rate: 0.1}}
 federation:
   rounds: 15
   participation: {name: ramp, from: 2, to: 8}
