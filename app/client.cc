@@ -83,7 +83,7 @@ absl::Status Client(const ClientArguments& arguments) {
   MUSTER_RETURN_IF_ERROR(SetIdentity(arguments, options));
 
   MUSTER_ASSIGN_OR_RETURN(const FederatedData data, LoadData(arguments, file.config));
-  MUSTER_ASSIGN_OR_RETURN(const auto trainer, MakeConfiguredTrainer(file.config, data.train));
+  MUSTER_ASSIGN_OR_RETURN(const auto trainer, MakeConfiguredTrainer(file.config, data.train()));
   const auto compressor =
       Registry<Compressor>::Get().Create(ToPluginConfig(file.config.training().compressor()), {});
   if (!compressor.ok()) return Annotate(compressor.status(), "training.compressor");
@@ -91,7 +91,7 @@ absl::Status Client(const ClientArguments& arguments) {
       Registry<ErrorFeedback>::Get().Create(ToPluginConfig(file.config.training().error_feedback()),
                                             {.compressor = compressor->get(), .layout = &trainer->layout()});
   if (!feedback.ok()) return Annotate(feedback.status(), "training.error_feedback");
-  SliceTrainer slice(*trainer, data.train, data.training.samples(arguments.client.value_or(0)));
+  SliceTrainer slice(*trainer, data.train(), data.training.samples(arguments.client.value_or(0)));
   MUSTER_ASSIGN_OR_RETURN(const auto client, EdgeClient::Create(slice, **feedback, std::move(options)));
   const StopOnSignals<EdgeClient, &EdgeClient::Stop> stop_on_signals(client.get());
   return client->Run();

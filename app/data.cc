@@ -81,16 +81,16 @@ std::string Svg(const FederatedData& data, const std::vector<std::vector<int64_t
     }
   }
   double x = left;
-  for (int64_t k = 0; k < data.train.num_classes && x < width; ++k) {
+  for (int64_t k = 0; k < data.train().num_classes && x < width; ++k) {
     std::string name;
-    for (const char c : ClassName(data.train, k)) {
+    for (const char c : ClassName(data.train(), k)) {
       name += c == '<' ? "&lt;" : c == '&' ? "&amp;" : std::string(1, c);
     }
     absl::StrAppendFormat(
         &svg,
         "<rect x=\"%g\" y=\"%g\" width=\"10\" height=\"10\" fill=\"%s\"/><text x=\"%g\" y=\"%g\">%s</text>\n",
         x, height - 35, kColors[k % 10], x + 14, height - 26, name);
-    x += 30 + 7.0 * static_cast<double>(ClassName(data.train, k).size());
+    x += 30 + 7.0 * static_cast<double>(ClassName(data.train(), k).size());
   }
   absl::StrAppendFormat(&svg,
                         "<text x=\"%g\" y=\"%g\">client (down), training samples (right; the longest bar is "
@@ -108,11 +108,11 @@ absl::Status ShowData(const DataArguments& arguments) {
   MUSTER_ASSIGN_OR_RETURN(const FederatedData data,
                           BuildFederatedData(config.data(), config.pin().partition(), config.seed()));
   std::vector<std::vector<int64_t>> counts;
-  std::vector<int64_t> sizes, overall(static_cast<size_t>(data.train.num_classes), 0);
+  std::vector<int64_t> sizes, overall(static_cast<size_t>(data.train().num_classes), 0);
   for (int64_t c = 0; c < data.clients(); ++c) {
     sizes.push_back(static_cast<int64_t>(data.training.samples(c).size()));
-    counts.push_back(data.train.num_classes > 0 ? ClassCounts(data.train, data.training.samples(c))
-                                                : std::vector<int64_t>());
+    counts.push_back(data.train().num_classes > 0 ? ClassCounts(data.train(), data.training.samples(c))
+                                                  : std::vector<int64_t>());
     for (size_t k = 0; k < overall.size(); ++k) overall[k] += counts.back()[k];
   }
   const int64_t total = data.training.total_samples();
@@ -129,14 +129,14 @@ absl::Status ShowData(const DataArguments& arguments) {
   }
   std::printf("; %lld validation, %zu trust, %lld test samples\n\n",
               static_cast<long long>(data.validation.total_samples()), data.trust.size(),
-              static_cast<long long>(data.test.size()));
+              static_cast<long long>(data.test().size()));
 
-  const bool table = data.train.num_classes > 0 && data.train.num_classes <= 20;
+  const bool table = data.train().num_classes > 0 && data.train().num_classes <= 20;
   const int64_t largest = *std::max_element(sizes.begin(), sizes.end());
   std::printf("%8s %8s", "client", "samples");
   if (table) {
-    for (int64_t k = 0; k < data.train.num_classes; ++k) {
-      std::printf(" %6.6s", ClassName(data.train, k).c_str());
+    for (int64_t k = 0; k < data.train().num_classes; ++k) {
+      std::printf(" %6.6s", ClassName(data.train(), k).c_str());
     }
     std::printf("  %5s", "skew");
   }
@@ -165,7 +165,7 @@ absl::Status ShowData(const DataArguments& arguments) {
               static_cast<long long>(sorted.front()), static_cast<long long>(sorted[sorted.size() / 2]),
               static_cast<double>(total) / static_cast<double>(data.clients()),
               static_cast<long long>(sorted.back()));
-  if (data.train.num_classes > 0) {
+  if (data.train().num_classes > 0) {
     std::printf("label skew (total variation from the whole mix, 0 alike to 1 disjoint): mean %.3f\n",
                 skew_sum / static_cast<double>(data.clients()));
   }

@@ -65,8 +65,9 @@ absl::Status Diverged(const std::string& what) {
 // Copies samples into tensors whose memory is kept from batch to batch.
 class Batcher {
  public:
-  // `targets` is int64 classes for cross entropy, else float32.
-  void Gather(const Dataset& data, LossKind loss, std::span<const uint32_t> samples, int64_t capacity) {
+  // `targets` is int64 classes for cross entropy, else float32. `relabel` as in TrainingJob.
+  void Gather(const Dataset& data, LossKind loss, std::span<const uint32_t> samples, int64_t capacity,
+              std::span<const int64_t> relabel = {}) {
     Reserve(data, loss, capacity);
     const auto batch = static_cast<int64_t>(samples.size());
     const int64_t size = data.sample_size();
@@ -77,11 +78,16 @@ class Batcher {
     }
     for (int64_t i = 0; i < batch; ++i) {
       const uint32_t sample = samples[i];
+      if (loss == LossKind::kMse) {
+        all_targets_.data_ptr<float>()[i] = data.values[sample];
+        continue;
+      }
+      int64_t label = data.labels[sample];
+      if (!relabel.empty()) label = relabel[static_cast<size_t>(label)];
       if (loss == LossKind::kCrossEntropy) {
-        all_targets_.data_ptr<int64_t>()[i] = data.labels[sample];
+        all_targets_.data_ptr<int64_t>()[i] = label;
       } else {
-        all_targets_.data_ptr<float>()[i] =
-            loss == LossKind::kMse ? data.values[sample] : static_cast<float>(data.labels[sample]);
+        all_targets_.data_ptr<float>()[i] = static_cast<float>(label);
       }
     }
     if (batch == inputs_.size(0)) return;
@@ -336,6 +342,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     noise_random_ =
         Random({.seed = job.seed, .purpose = Purpose::kGradientNoise, .round = round, .client = client});
     order_.assign(samples.begin(), samples.end());
+    relabel_ = job.relabel;
     ++jobs_;
     full_batches_ = job.steps > 0;
     epoch_ = 0;
@@ -362,7 +369,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
       joined_.insert(joined_.end(), order_.begin(), order_.begin() + static_cast<int64_t>(next_));
       batch_ = joined_;
     }
-    batcher_.Gather(data_, options_.loss, batch_, options_.batch_size);
+    batcher_.Gather(data_, options_.loss, batch_, options_.batch_size, relabel_);
   }
   void BeginEpoch() {
     if (options_.shuffle) batch_order_.Shuffle(std::span<uint32_t>(order_));
@@ -500,10 +507,11 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   int64_t jobs_ = 0;  // begun so far
 
   Random batch_order_{RandomKey{}};
-  std::vector<uint32_t> order_;   // the client's samples in this epoch's order
-  size_t next_ = 0;               // the next batch's place in it
-  int64_t epoch_ = 0;             // epochs begun
-  bool full_batches_ = false;     // the job counts steps
+  std::vector<uint32_t> order_;  // the client's samples in this epoch's order
+  size_t next_ = 0;              // the next batch's place in it
+  int64_t epoch_ = 0;            // epochs begun
+  bool full_batches_ = false;    // the job counts steps
+  std::span<const int64_t> relabel_;
   std::vector<uint32_t> joined_;  // a batch over the end of an epoch
   std::span<const uint32_t> batch_;
   Batcher batcher_;

@@ -24,6 +24,8 @@ struct TrainingJob {
   int64_t epochs = 1;
   int64_t steps = 0;  // > 0: exactly so many steps, each on a full batch, over as many epochs as needed
   double learning_rate_factor = 1;
+  // The class to learn instead of each class, [classes]; empty: as the data say. Outlives the job.
+  std::span<const int64_t> relabel = {};
   // What the server sent along, by name. Immutable.
   std::map<std::string, std::shared_ptr<const std::vector<float>>> vectors = {};
   // Polled between steps, if set: true ends the job with CANCELLED.

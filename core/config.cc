@@ -28,18 +28,13 @@ using pb::Reflection;
 // ---- Overrides
 // ---------------------------------------------------------------------------------------------------
 
-// Puts one "a.b=value" into the tree. `type` tells where a plug-in's plain name must first become a map.
-absl::Status Override(const std::string& text, const Descriptor* type, YamlValue& root) {
-  const std::string where = absl::StrCat("--set ", text);
-  const size_t equals = text.find('=');
-  if (equals == std::string::npos) return ErrorAt(where, "", "has no '='; write --set PATH=VALUE");
-  const std::string path = text.substr(0, equals);
-  const std::vector<std::string> names = absl::StrSplit(path, '.');
+// Puts one value into the tree. `type` tells where a plug-in's plain name must first become a map.
+absl::Status Override(ConfigOverride given, const Descriptor* type, YamlValue& root) {
+  const std::string where = given.value.where;
+  const std::vector<std::string> names = absl::StrSplit(given.path, '.');
   if (std::any_of(names.begin(), names.end(), [](const std::string& name) { return name.empty(); })) {
-    return ErrorAt(where, "", "an empty name before the '='; write --set PATH=VALUE");
+    return ErrorAt(where, "", absl::StrCat("'", given.path, "' has an empty name in it; write a.b"));
   }
-  MUSTER_ASSIGN_OR_RETURN(YamlValue value, ParseYaml(text.substr(equals + 1), where, /*numbered=*/false));
-
   YamlValue* at = &root;
   std::string so_far;
   for (const std::string& name : names) {
@@ -67,8 +62,8 @@ absl::Status Override(const std::string& text, const Descriptor* type, YamlValue
     const FieldDescriptor* field = type == nullptr ? nullptr : type->FindFieldByName(name);
     type = field == nullptr ? nullptr : field->message_type();
   }
-  value.key = names.back();
-  *at = std::move(value);
+  given.value.key = names.back();
+  *at = std::move(given.value);
   return absl::OkStatus();
 }
 
@@ -256,7 +251,7 @@ class Loader {
       const YamlValue* child = value == nullptr ? nullptr : value->Find(field.name());
       const std::string child_path = JoinPath(path, field.name());
       if (field.message_type() == v1::Plugin::descriptor()) {
-        MUSTER_RETURN_IF_ERROR(FillPlugin(child, where, child_path, field, message));
+        MUSTER_RETURN_IF_ERROR(FillPlugins(child, where, child_path, field, message));
       } else if (field.message_type() != nullptr) {
         pb::Message& part = *message.GetReflection()->MutableMessage(&message, &field);
         MUSTER_RETURN_IF_ERROR(Fill(child, where, child_path, part));
@@ -304,9 +299,33 @@ class Loader {
     return absl::OkStatus();
   }
 
-  absl::Status FillPlugin(const YamlValue* value, const std::string& where, const std::string& path,
-                          const FieldDescriptor& field, pb::Message& message) const {
+  // One plug-in, or a list of them where the field is repeated.
+  absl::Status FillPlugins(const YamlValue* value, const std::string& where, const std::string& path,
+                           const FieldDescriptor& field, pb::Message& message) const {
+    const Reflection& reflection = *message.GetReflection();
     const v1::Rule& rule = field.options().GetExtension(v1::rule);
+    if (!field.is_repeated()) {
+      v1::Plugin plugin;
+      MUSTER_RETURN_IF_ERROR(FillPlugin(value, where, path, rule, plugin));
+      if (!plugin.name().empty()) reflection.MutableMessage(&message, &field)->CopyFrom(plugin);
+      return absl::OkStatus();
+    }
+    if (value == nullptr || value->kind == YamlValue::kNull) return absl::OkStatus();
+    if (value->kind != YamlValue::kList) {
+      return ErrorAt(value->where, path,
+                     absl::StrCat("must be a list, e.g. [{name: ...}], not ", Describe(*value)));
+    }
+    for (size_t i = 0; i < value->children.size(); ++i) {
+      auto& plugin = static_cast<v1::Plugin&>(*reflection.AddMessage(&message, &field));
+      MUSTER_RETURN_IF_ERROR(
+          FillPlugin(&value->children[i], where, absl::StrCat(path, "[", i, "]"), rule, plugin));
+    }
+    return absl::OkStatus();
+  }
+
+  // `plugin` stays without a name where an optional one is not given.
+  absl::Status FillPlugin(const YamlValue* value, const std::string& where, const std::string& path,
+                          const v1::Rule& rule, v1::Plugin& plugin) const {
     const auto section = RegistryBase::All().find(rule.plugin());
     const RegistryBase* registry = section == RegistryBase::All().end() ? nullptr : section->second;
     PluginConfig config{rule.default_plugin(), {}};
@@ -332,7 +351,6 @@ class Loader {
         ResolvePaths(given == nullptr ? where : given->where, config.options.at(info.name));
       }
     }
-    auto& plugin = static_cast<v1::Plugin&>(*message.GetReflection()->MutableMessage(&message, &field));
     plugin.set_name(config.name);
     for (const auto& [name, option] : config.options) (*plugin.mutable_options())[name] = ToProto(option);
     return absl::OkStatus();
@@ -407,52 +425,88 @@ class Loader {
 };
 
 absl::Status Load(const std::string& yaml, const std::string& file, const std::string& folder,
-                  const std::vector<std::string>& overrides, pb::Message& message) {
+                  const std::vector<ConfigOverride>& overrides, pb::Message& message) {
   MUSTER_ASSIGN_OR_RETURN(YamlValue root, ParseYaml(yaml, file, /*numbered=*/true));
   if (root.kind == YamlValue::kNull) return ErrorAt(file, "", "is empty; it must hold a map of settings");
-  for (const std::string& text : overrides) {
-    MUSTER_RETURN_IF_ERROR(Override(text, message.GetDescriptor(), root));
+  for (const ConfigOverride& override : overrides) {
+    MUSTER_RETURN_IF_ERROR(Override(override, message.GetDescriptor(), root));
   }
   message.Clear();
   return Loader(folder).Fill(&root, file, "", message);
 }
 
+// The error's text on one line: it may quote the user's, line breaks and all.
+absl::Status OnOneLine(const absl::Status& status) {
+  if (status.ok()) return status;
+  std::string line = Message(status);
+  std::replace_if(
+      line.begin(), line.end(), [](unsigned char c) { return c < 0x20; }, ' ');
+  return InvalidInput(line);
+}
+
 // ---- Messages to YAML
 // --------------------------------------------------------------------------------------------
 
+void WritePlugin(const PluginConfig& plugin, const std::string& indent, std::string& out) {
+  absl::StrAppend(&out, "name: ", ToString(plugin.name), "\n");
+  for (const auto& [name, option] : plugin.options) {
+    absl::StrAppend(&out, indent, ToString(name), ": ", ToString(option), "\n");
+  }
+}
+
 void Write(const pb::Message& message, const std::string& indent, std::string& out) {
   const Descriptor& type = *message.GetDescriptor();
+  const Reflection& reflection = *message.GetReflection();
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
     if (field.message_type() == nullptr) {
       absl::StrAppend(&out, indent, field.name(), ": ", ToString(GetField(message, field)), "\n");
-      continue;
-    }
-    const pb::Message& part = message.GetReflection()->GetMessage(message, &field);
-    if (field.message_type() != v1::Plugin::descriptor()) {
+    } else if (field.is_repeated()) {
+      const int count = reflection.FieldSize(message, &field);
+      absl::StrAppend(&out, indent, field.name(), ":", count == 0 ? " []" : "", "\n");
+      for (int k = 0; k < count; ++k) {
+        absl::StrAppend(&out, indent, "  - ");
+        const auto& plugin =
+            static_cast<const v1::Plugin&>(reflection.GetRepeatedMessage(message, &field, k));
+        WritePlugin(ToPluginConfig(plugin), indent + "    ", out);
+      }
+    } else if (const pb::Message& part = reflection.GetMessage(message, &field);
+               field.message_type() != v1::Plugin::descriptor()) {
       absl::StrAppend(&out, indent, field.name(), ":\n");
       Write(part, indent + "  ", out);
-      continue;
-    }
-    const PluginConfig plugin = ToPluginConfig(static_cast<const v1::Plugin&>(part));
-    if (plugin.name.empty()) continue;  // optional, and not given
-    absl::StrAppend(&out, indent, field.name(), ":\n", indent, "  name: ", ToString(plugin.name), "\n");
-    for (const auto& [name, option] : plugin.options) {
-      absl::StrAppend(&out, indent, "  ", ToString(name), ": ", ToString(option), "\n");
+    } else if (const PluginConfig plugin = ToPluginConfig(static_cast<const v1::Plugin&>(part));
+               !plugin.name.empty()) {  // optional, and not given
+      absl::StrAppend(&out, indent, field.name(), ":\n", indent, "  ");
+      WritePlugin(plugin, indent + "  ", out);
     }
   }
 }
 
 }  // namespace
 
+absl::StatusOr<ConfigOverride> ParseOverride(const std::string& text) {
+  const std::string where = absl::StrCat("--set ", text);
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos) {
+    return OnOneLine(ErrorAt(where, "", "has no '='; write --set PATH=VALUE"));
+  }
+  absl::StatusOr<YamlValue> value = ParseYaml(text.substr(equals + 1), where, /*numbered=*/false);
+  if (!value.ok()) return OnOneLine(value.status());
+  return ConfigOverride{text.substr(0, equals), *std::move(value)};
+}
+
+absl::Status LoadConfigWith(const std::string& yaml, const std::string& file, const std::string& folder,
+                            const std::vector<ConfigOverride>& overrides, pb::Message& message) {
+  return OnOneLine(Load(yaml, file, folder, overrides, message));
+}
+
 absl::Status LoadConfig(const std::string& yaml, const std::string& file, const std::string& folder,
                         const std::vector<std::string>& overrides, pb::Message& message) {
-  const absl::Status status = Load(yaml, file, folder, overrides, message);
-  if (status.ok()) return status;
-  std::string line = Message(status);  // may quote the user's text, line breaks and all
-  std::replace_if(
-      line.begin(), line.end(), [](unsigned char c) { return c < 0x20; }, ' ');
-  return InvalidInput(line);
+  std::vector<ConfigOverride> parsed;
+  for (const std::string& text : overrides) {
+    MUSTER_ASSIGN_OR_RETURN(parsed.emplace_back(), ParseOverride(text));
+  }
+  return LoadConfigWith(yaml, file, folder, parsed, message);
 }
 
 std::string ConfigToYaml(const pb::Message& message) {

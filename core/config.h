@@ -10,6 +10,7 @@
 
 #include "core/registry.h"
 #include "core/status.h"
+#include "core/yaml_value.h"
 #include "muster/v1/experiment.pb.h"
 
 namespace muster {
@@ -21,10 +22,21 @@ namespace muster {
 // type, value out of range, missing required field, file that does not exist, malformed YAML. `file` is the
 // name used in errors; relative paths in fields marked `file` and in options marked FilePath() become
 // absolute, seen from `folder` (in overrides: from the working directory). A plug-in section that has no
-// plug-in in this program is taken as it is. `message` holds singular scalars (no float, no enum), messages
-// and v1.Plugin.
+// plug-in in this program is taken as it is. `message` holds singular scalars (no float, no enum), messages,
+// v1.Plugin and lists of v1.Plugin.
 absl::Status LoadConfig(const std::string& yaml, const std::string& file, const std::string& folder,
                         const std::vector<std::string>& overrides, google::protobuf::Message& message);
+
+// A value that takes the place of the one in the file. `value.where` says where it is written.
+struct ConfigOverride {
+  std::string path;  // "a.b"
+  YamlValue value;
+};
+// Of "a.b=value", as it is typed behind --set.
+absl::StatusOr<ConfigOverride> ParseOverride(const std::string& text);
+// LoadConfig with overrides that stand in other files, too: paths in those are seen from `folder`.
+absl::Status LoadConfigWith(const std::string& yaml, const std::string& file, const std::string& folder,
+                            const std::vector<ConfigOverride>& overrides, google::protobuf::Message& message);
 
 // The message as YAML that LoadConfig reads back to an equal message. Fields in schema order.
 std::string ConfigToYaml(const google::protobuf::Message& message);

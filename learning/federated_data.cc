@@ -103,19 +103,30 @@ absl::StatusOr<TrainTest> LoadSamples(const v1::Data& config, uint64_t seed) {
   return data;
 }
 
-}  // namespace
-
-absl::StatusOr<FederatedData> BuildFederatedData(const v1::Data& config, const std::string& pinned_partition,
-                                                 uint64_t seed) {
+absl::StatusOr<std::shared_ptr<const TrainTest>> Samples(const v1::Data& config, uint64_t seed) {
   absl::StatusOr<TrainTest> samples = LoadSamples(config, seed);
   if (!samples.ok()) {
     // A missing data file is the user's to mend, and the field that named it says where.
     return Annotate(samples.status(), absl::StrCat("data.dataset (", config.dataset().name(), ")"));
   }
+  return std::make_shared<const TrainTest>(*std::move(samples));
+}
+
+// What LoadSamples reads of a configuration.
+std::string SamplesKey(const v1::Data& config, uint64_t seed) {
+  v1::Data part;
+  *part.mutable_dataset() = config.dataset();
+  part.set_train_limit(config.train_limit());
+  part.set_pool(config.pool());
+  part.set_standardize(config.standardize());
+  return absl::StrCat(ConfigToYaml(part), "seed: ", config.train_limit() > 0 ? seed : 0);
+}
+
+absl::StatusOr<FederatedData> Deal(std::shared_ptr<const TrainTest> samples, const v1::Data& config,
+                                   const std::string& pinned_partition, uint64_t seed) {
   FederatedData data;
-  data.train = std::move(samples->train);
-  data.test = std::move(samples->test);
-  const int64_t size = data.train.size();
+  data.samples = std::move(samples);
+  const int64_t size = data.train().size();
   const bool holdout = config.trust().samples() > 0 && config.trust().source() == "holdout";
 
   if (!pinned_partition.empty()) {
@@ -139,7 +150,7 @@ absl::StatusOr<FederatedData> BuildFederatedData(const v1::Data& config, const s
     const auto partitioner = Registry<Partitioner>::Get().Create(ToPluginConfig(config.partition()), {});
     if (!partitioner.ok()) return Annotate(partitioner.status(), "data.partition");
     absl::StatusOr<Partition> split =
-        (*partitioner)->Split(WithoutInputs(data.train, all), config.clients(), seed);
+        (*partitioner)->Split(WithoutInputs(data.train(), all), config.clients(), seed);
     if (!split.ok()) return split.status();
     if (holdout) {
       std::vector<uint32_t> list;
@@ -160,7 +171,7 @@ absl::StatusOr<FederatedData> BuildFederatedData(const v1::Data& config, const s
     validation.clear();
     if (share > 0) {
       SplitValidation(
-          data.train, data.dealt.samples(c), share,
+          data.train(), data.dealt.samples(c), share,
           {.seed = seed, .purpose = Purpose::kValidationSplit, .client = static_cast<uint64_t>(c)}, training,
           validation);
     } else {
@@ -185,6 +196,28 @@ absl::StatusOr<FederatedData> BuildFederatedData(const v1::Data& config, const s
     std::sort(pool.begin(), pool.end());
     MUSTER_ASSIGN_OR_RETURN(data.trust, HoldOut(pool, config.trust().samples(), "validation", seed));
   }
+  return data;
+}
+
+}  // namespace
+
+absl::StatusOr<FederatedData> BuildFederatedData(const v1::Data& config, const std::string& pinned_partition,
+                                                 uint64_t seed) {
+  MUSTER_ASSIGN_OR_RETURN(std::shared_ptr<const TrainTest> samples, Samples(config, seed));
+  return Deal(std::move(samples), config, pinned_partition, seed);
+}
+
+absl::StatusOr<std::shared_ptr<const FederatedData>> FederatedDataCache::Get(
+    const v1::Data& config, const std::string& pinned_partition, uint64_t seed) {
+  std::shared_ptr<const FederatedData>& data =
+      data_[absl::StrCat(ConfigToYaml(config), "pin: ", pinned_partition, "\nseed: ", seed)];
+  if (data != nullptr) return data;
+  std::shared_ptr<const TrainTest>& samples = samples_[SamplesKey(config, seed)];
+  if (samples == nullptr) {
+    MUSTER_ASSIGN_OR_RETURN(samples, Samples(config, seed));
+  }
+  MUSTER_ASSIGN_OR_RETURN(FederatedData dealt, Deal(samples, config, pinned_partition, seed));
+  data = std::make_shared<const FederatedData>(std::move(dealt));
   return data;
 }
 

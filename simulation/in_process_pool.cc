@@ -96,7 +96,7 @@ Outcome InProcessPool::TrainClient(LocalTrainer& trainer, const Task& task, Clie
                   .steps = task.steps,
                   .learning_rate_factor = task.learning_rate_factor,
                   .vectors = task.vectors};
-  SliceTrainer slice(trainer, data_.train, data_.training.samples(client));
+  SliceTrainer slice(trainer, data_.train(), data_.training.samples(client));
   thread_local TaskRunner runner;
   TaskFailure failure;
   if (!runner.Run(slice, feedback_, job, *task.model, memory, update, failure)) {

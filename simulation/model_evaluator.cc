@@ -36,7 +36,7 @@ Evaluation ToEvaluation(const EvaluationSums& sums) {
 }
 
 ModelEvaluator::ModelEvaluator(const FederatedData& data, WorkerThreads& workers)
-    : data_(data), workers_(workers), test_samples_(static_cast<size_t>(data.test.size())) {
+    : data_(data), workers_(workers), test_samples_(static_cast<size_t>(data.test().size())) {
   std::iota(test_samples_.begin(), test_samples_.end(), 0U);
 }
 
@@ -58,13 +58,13 @@ absl::StatusOr<EvaluationSums> ModelEvaluator::Evaluate(ConstParameters model, c
 }
 
 absl::StatusOr<Evaluation> ModelEvaluator::EvaluateTest(ConstParameters model) {
-  MUSTER_ASSIGN_OR_RETURN(const EvaluationSums sums, Evaluate(model, data_.test, test_samples_));
+  MUSTER_ASSIGN_OR_RETURN(const EvaluationSums sums, Evaluate(model, data_.test(), test_samples_));
   return ToEvaluation(sums);
 }
 
 absl::StatusOr<double> ModelEvaluator::TrustLoss(ConstParameters model) {
   if (data_.trust.empty()) return absl::FailedPreconditionError("there is no trust set");
-  MUSTER_ASSIGN_OR_RETURN(const EvaluationSums sums, Evaluate(model, data_.train, data_.trust));
+  MUSTER_ASSIGN_OR_RETURN(const EvaluationSums sums, Evaluate(model, data_.train(), data_.trust));
   return sums.loss / static_cast<double>(sums.samples);
 }
 
@@ -74,7 +74,8 @@ absl::StatusOr<std::vector<ClientEvaluation>> ModelEvaluator::EvaluateClients(Co
   workers_.ForEach(data_.clients(), [&](LocalTrainer& trainer, int64_t client) {
     // A validation part can be empty; such a client is judged on what it trains on.
     const std::span<const uint32_t> own = lists.samples(client);
-    parts[client] = trainer.Evaluate(model, data_.train, own.empty() ? data_.training.samples(client) : own);
+    parts[client] =
+        trainer.Evaluate(model, data_.train(), own.empty() ? data_.training.samples(client) : own);
   });
   std::vector<ClientEvaluation> result;
   result.reserve(parts.size());

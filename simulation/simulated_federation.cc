@@ -55,23 +55,30 @@ absl::Status CheckMethod(const v1::Experiment& config, const Method& method, con
 
 absl::StatusOr<std::unique_ptr<SimulatedFederation>> SimulatedFederation::Create(const v1::Experiment& config,
                                                                                  int workers) {
-  auto federation = std::unique_ptr<SimulatedFederation>(new SimulatedFederation);
-  MUSTER_ASSIGN_OR_RETURN(federation->data_,
+  MUSTER_ASSIGN_OR_RETURN(FederatedData data,
                           BuildFederatedData(config.data(), config.pin().partition(), config.seed()));
+  return CreateOn(std::make_shared<const FederatedData>(std::move(data)), config, workers);
+}
+
+absl::StatusOr<std::unique_ptr<SimulatedFederation>> SimulatedFederation::CreateOn(
+    std::shared_ptr<const FederatedData> data, const v1::Experiment& config, int workers) {
+  auto federation = std::unique_ptr<SimulatedFederation>(new SimulatedFederation);
+  federation->data_ = std::move(data);
   MUSTER_RETURN_IF_ERROR(federation->MakeWorkers(config, workers));
   MUSTER_RETURN_IF_ERROR(federation->MakeEngineParts(config));
   return federation;
 }
 
 absl::Status SimulatedFederation::MakeWorkers(const v1::Experiment& config, int workers) {
-  MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<FlatModel> model, MakeConfiguredModel(config, data_.train));
+  MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<FlatModel> model,
+                          MakeConfiguredModel(config, data_->train()));
   if (config.pin().initial_model().empty()) {
     initial_model_.assign(model->values().begin(), model->values().end());
   } else {
     MUSTER_ASSIGN_OR_RETURN(initial_model_, ReadModel(config.pin().initial_model(), model->layout()));
   }
   absl::StatusOr<std::unique_ptr<WorkerThreads>> started =
-      WorkerThreads::Start(workers, [&] { return MakeConfiguredTrainer(config, data_.train); });
+      WorkerThreads::Start(workers, [&] { return MakeConfiguredTrainer(config, data_->train()); });
   if (!started.ok()) return Annotate(started.status(), "training");
   workers_ = *std::move(started);
   return absl::OkStatus();
@@ -95,14 +102,14 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
                             Make<Compressor>(rules.downlink(), {}, "federation.downlink"));
     downlink_ = std::make_unique<Downlink>(*downlink_compressor_, layout());
   }
-  evaluator_ = std::make_unique<ModelEvaluator>(data_, *workers_);
+  evaluator_ = std::make_unique<ModelEvaluator>(*data_, *workers_);
   MUSTER_ASSIGN_OR_RETURN(policy_,
                           Make<ParticipationPolicy>(rules.participation(),
-                                                    {data_.clients(), rules.rounds(), !data_.trust.empty()},
+                                                    {data_->clients(), rules.rounds(), !data_->trust.empty()},
                                                     "federation.participation"));
   MUSTER_ASSIGN_OR_RETURN(selector_, Make<Selector>(rules.selector(), {}, "federation.selector"));
   MUSTER_ASSIGN_OR_RETURN(server_optimizer_,
-                          Make<ServerOptimizer>(rules.server_optimizer(), {layout().size, data_.clients()},
+                          Make<ServerOptimizer>(rules.server_optimizer(), {layout().size, data_->clients()},
                                                 "federation.server_optimizer"));
   MUSTER_RETURN_IF_ERROR(CheckMethod(config, *method_, *feedback_, *server_optimizer_));
   MUSTER_ASSIGN_OR_RETURN(
@@ -114,7 +121,7 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
   engine_options_.epochs = config.training().epochs();
   engine_options_.steps = config.training().steps();
   engine_options_.aggregator = ToPluginConfig(rules.aggregator());
-  engine_options_.clients = data_.clients();
+  engine_options_.clients = data_->clients();
   engine_options_.quorum = rules.quorum();
   engine_options_.over_select = rules.over_select();
   engine_options_.deadline_seconds = rules.deadline_seconds();
@@ -127,7 +134,7 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
   if (const std::string& file = config.pin().cohorts(); !file.empty()) {
     MUSTER_ASSIGN_OR_RETURN(const std::string json, ReadFile(file));
     MUSTER_ASSIGN_OR_RETURN(engine_options_.pinned_cohorts,
-                            CohortsFromJson(json, rules.rounds(), data_.clients(), file));
+                            CohortsFromJson(json, rules.rounds(), data_->clients(), file));
   }
   return absl::OkStatus();
 }
@@ -135,7 +142,7 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
 absl::StatusOr<std::vector<float>> SimulatedFederation::Run(Journal* journal, const std::string& states,
                                                             std::vector<RoundListener*> listeners) {
   MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, StateStore::Open(states));
-  InProcessPool pool(data_, *workers_, *store, *feedback_, lose_updates_);
+  InProcessPool pool(*data_, *workers_, *store, *feedback_, lose_updates_);
   return RunWith(pool, journal, std::move(listeners));
 }
 
@@ -145,7 +152,7 @@ absl::StatusOr<std::vector<float>> SimulatedFederation::RunWith(ClientPool& pool
   parts.layout = &layout();
   parts.pool = &pool;
   parts.evaluator = evaluator_.get();
-  parts.has_trust_set = !data_.trust.empty();
+  parts.has_trust_set = !data_->trust.empty();
   parts.policy = policy_.get();
   parts.selector = selector_.get();
   parts.server_optimizer = server_optimizer_.get();

@@ -25,6 +25,10 @@ class SimulatedFederation {
   // here, before anything is written. `workers` >= 1 threads; their number never shows in a result.
   static absl::StatusOr<std::unique_ptr<SimulatedFederation>> Create(const v1::Experiment& config,
                                                                      int workers);
+  // The same on data that are there already: what BuildFederatedData makes of `config`, perhaps used by other
+  // federations at the same time.
+  static absl::StatusOr<std::unique_ptr<SimulatedFederation>> CreateOn(
+      std::shared_ptr<const FederatedData> data, const v1::Experiment& config, int workers);
 
   // Runs to the end with virtual clients, or on from the journal's last committed round (see
   // RoundEngine::Run). Call once. `journal` may be nullptr. `states` is the file of what clients remember
@@ -40,7 +44,7 @@ class SimulatedFederation {
   // Gives `use` the engine, from any thread. UNAVAILABLE while no run is going on.
   absl::Status WithEngine(const std::function<absl::Status(RoundEngine&)>& use);
 
-  const FederatedData& data() const { return data_; }
+  const FederatedData& data() const { return *data_; }
   const ErrorFeedback& feedback() const { return *feedback_; }
   const Layout& layout() const { return workers_->layout(); }
   const std::vector<float>& initial_model() const { return initial_model_; }
@@ -50,7 +54,7 @@ class SimulatedFederation {
   absl::Status MakeWorkers(const v1::Experiment& config, int workers);
   absl::Status MakeEngineParts(const v1::Experiment& config);
 
-  FederatedData data_;
+  std::shared_ptr<const FederatedData> data_;
   std::vector<float> initial_model_;
   std::unique_ptr<WorkerThreads> workers_;
   std::unique_ptr<Compressor> compressor_;

@@ -104,14 +104,14 @@ class Bare {
 
 void Compare(const FederatedData& data, const std::string& name, int64_t batch_size, int64_t clients,
              int rounds) {
-  const Model::Context context{.input_shape = data.train.sample_shape, .outputs = 10, .folder = ""};
-  Bare bare(data.train, Must(Registry<Model>::Get().Create({name, {}}, context)));
+  const Model::Context context{.input_shape = data.train().sample_shape, .outputs = 10, .folder = ""};
+  Bare bare(data.train(), Must(Registry<Model>::Get().Create({name, {}}, context)));
   const auto model = std::make_shared<std::vector<float>>();
   const auto workers = Must(WorkerThreads::Start(1, [&]() -> absl::StatusOr<std::unique_ptr<LocalTrainer>> {
     auto flat = Must(MakeModel({name, {}}, context, 1));
     model->assign(flat->values().begin(), flat->values().end());
     return LocalTrainer::Create(
-        std::move(flat), data.train,
+        std::move(flat), data.train(),
         {.batch_size = batch_size, .optimizer = {"sgd", {{"learning_rate", kLearningRate}}}});
   }));
   const auto states = Must(StateStore::Open(""));
@@ -175,7 +175,7 @@ int main(int argc, char** argv) {
   at::globalContext().setFlushDenormal(true);
   at::set_num_threads(1);
   muster::FederatedData data;
-  data.train = muster::Load();
+  data.samples = std::make_shared<const muster::TrainTest>(muster::TrainTest{muster::Load(), {}});
   for (uint32_t client = 0; client < 6; ++client) {
     std::vector<uint32_t> samples(muster::kClientSamples);
     std::iota(samples.begin(), samples.end(), client * static_cast<uint32_t>(muster::kClientSamples));

@@ -140,6 +140,26 @@ TEST(Config, AnchorsAreExpanded) {
   EXPECT_EQ(config.training().steps(), 7);
 }
 
+TEST(Config, ListsOfPluginsAreReadCheckedAndWritten) {
+  const v1::Experiment config =
+      MustLoad("model: linear\nsimulation: {adversaries: [liar, {name: shirker, fraction: 0.5}]}\n");
+  ASSERT_EQ(config.simulation().adversaries_size(), 2);
+  EXPECT_EQ(ToPluginConfig(config.simulation().adversaries(0)).name, "liar");
+  EXPECT_EQ(ToPluginConfig(config.simulation().adversaries(1)).options.at("fraction"), OptionValue(0.5));
+  EXPECT_TRUE(MessageDifferencer::Equals(MustLoad(ConfigToYaml(config)), config)) << ConfigToYaml(config);
+  EXPECT_EQ(MustLoad("model: linear\n", {"simulation.adversaries=[]"}).simulation().adversaries_size(), 0);
+}
+
+TEST(Config, OverridesOfAnotherFileNameItsLines) {
+  const absl::StatusOr<YamlValue> tree = ParseYaml("one:\n  training.epochs: 0\n", "grid.yaml", true);
+  ASSERT_TRUE(tree.ok());
+  const YamlValue& value = tree->children[0].children[0];
+  v1::Experiment config;
+  const absl::Status status =
+      LoadConfigWith("model: linear\n", "base.yaml", ".", {{value.key, value}}, config);
+  EXPECT_THAT(Message(status), ::testing::StartsWith("grid.yaml:2: training.epochs: 0 is out of range"));
+}
+
 TEST(Config, ToPluginConfigKeepsTypes) {
   const PluginConfig plugin = ToPluginConfig(MustLoad("model: linear\ndata: {partition: {name: x, a: 1, b: "
                                                       "1.0, c: \"1\", d: true, e: [1.0, 2.0], f: [u]}}\n")
@@ -359,9 +379,9 @@ const Wrong kWrongOverrides[] = {
      "be above 0",
      {"training.optimizer.learning_rate=-1"}},
     {"model: mlp\n", "--set training.epochs: has no '='; write --set PATH=VALUE", {"training.epochs"}},
-    {"model: mlp\n", "--set =3: an empty name before the '='; write --set PATH=VALUE", {"=3"}},
+    {"model: mlp\n", "--set =3: '' has an empty name in it; write a.b", {"=3"}},
     {"model: mlp\n",
-     "--set data..clients=3: an empty name before the '='; write --set PATH=VALUE",
+     "--set data..clients=3: 'data..clients' has an empty name in it; write a.b",
      {"data..clients=3"}},
     {"model: mlp\n",
      "--set data.clients=: data.clients: has no value; give one or remove it",

@@ -49,8 +49,8 @@ TEST(FederatedDataTest, ValidationPartsAreDisjointAndOfTheAskedShare) {
     const double size = static_cast<double>(data->dealt.samples(c).size());
     EXPECT_NEAR(static_cast<double>(data->validation.samples(c).size()), 0.2 * size, 1) << c;
     // Class by class, too.
-    const auto whole = ClassCounts(data->train, data->dealt.samples(c));
-    const auto kept = ClassCounts(data->train, data->validation.samples(c));
+    const auto whole = ClassCounts(data->train(), data->dealt.samples(c));
+    const auto kept = ClassCounts(data->train(), data->validation.samples(c));
     for (size_t k = 0; k < whole.size(); ++k) {
       EXPECT_NEAR(static_cast<double>(kept[k]), 0.2 * static_cast<double>(whole[k]), 1) << c;
     }
@@ -110,9 +110,9 @@ TEST(FederatedDataTest, TrainLimitKeepsAShuffledPartAndTheSeedDecidesWhich) {
   const std::string text = "\n  dataset: {name: rings, samples: 500}\n  clients: 5\n  train_limit: 100\n";
   const auto data = Build(text), again = Build(text), other = Build(text, 2);
   ASSERT_TRUE(data.ok() && again.ok() && other.ok());
-  EXPECT_EQ(data->train.size(), 100);
-  EXPECT_EQ(data->train.inputs, again->train.inputs);
-  EXPECT_NE(data->train.inputs, other->train.inputs);
+  EXPECT_EQ(data->train().size(), 100);
+  EXPECT_EQ(data->train().inputs, again->train().inputs);
+  EXPECT_NE(data->train().inputs, other->train().inputs);
 }
 
 }  // namespace
