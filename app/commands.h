@@ -72,8 +72,12 @@ absl::Status ShowData(const DataArguments& arguments);
 // single run, comparison.html for several).
 absl::Status Report(const std::vector<std::string>& dirs, const std::string& out);
 
-// `muster certs`: a development authority, certificates, tokens, revocation. Adds the command; `action`
-// becomes what it does if it is the one that was called.
+// `muster sweep`: a grid of runs, compared. Adds the command; `action` becomes what it does if it is the one
+// that was called.
+void AddSweep(CLI::App& app, std::function<absl::Status()>& action);
+
+// `muster certs`: a development authority, certificates, tokens, revocation. The same kind of
+// function.
 void AddCerts(CLI::App& app, std::function<absl::Status()>& action);
 
 // `muster coordinator`: a federation of real clients. The same kind of function.

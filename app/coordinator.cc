@@ -22,6 +22,7 @@
 #include "absl/strings/str_format.h"
 #include "app/experiment.h"
 #include "app/run_directory.h"
+#include "app/stop_on_signals.h"
 #include "core/config.h"
 #include "core/file.h"
 #include "core/mutex.h"
@@ -282,12 +283,17 @@ absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, co
   bool abandoned = false;
   {
     const Watch watch(*pool, federation, service.grace_seconds(), lines);
-    status = RunInDirectory(config, dir, journal, federation, progress, started,
-                            [&](std::vector<RoundListener*> listeners) {
-                              listeners.push_back(&control);
-                              if (metrics != nullptr) listeners.push_back(metrics.get());
-                              return federation.RunWith(*pool, &journal, std::move(listeners));
-                            });
+    const auto rounds = [&](std::vector<RoundListener*> listeners) {
+      listeners.push_back(&control);
+      if (metrics != nullptr) listeners.push_back(metrics.get());
+      const StopOnSignals<SimulatedFederation, &SimulatedFederation::RequestStop> stop_on_signals(
+          &federation);
+      return federation.RunWith(*pool, &journal, std::move(listeners));
+    };
+    const absl::StatusOr<RunSummary> summary =
+        RunInDirectory(config, dir, journal, federation, progress, started, rounds);
+    if (summary.ok()) PrintSummary(*summary, dir);
+    status = summary.status();
     abandoned = watch.abandoned();
   }
   const bool restarting = federation.stop_requested();

@@ -24,16 +24,25 @@ absl::Status CheckTogether(const v1::Experiment& config) {
 
 }  // namespace
 
-absl::StatusOr<ExperimentFile> LoadExperiment(const std::string& path,
-                                              const std::vector<std::string>& overrides) {
+absl::StatusOr<ExperimentFile> LoadExperimentWith(const std::string& path,
+                                                  const std::vector<ConfigOverride>& overrides) {
   MUSTER_ASSIGN_OR_RETURN(const std::string yaml, ReadFile(path));
   std::error_code error;
   const std::filesystem::path absolute = std::filesystem::absolute(path, error);
   if (error) return InvalidInput(path + ": cannot be made absolute: " + error.message());
   ExperimentFile result{.config = {}, .folder = absolute.parent_path().string()};
-  MUSTER_RETURN_IF_ERROR(LoadConfig(yaml, path, result.folder, overrides, result.config));
+  MUSTER_RETURN_IF_ERROR(LoadConfigWith(yaml, path, result.folder, overrides, result.config));
   MUSTER_RETURN_IF_ERROR(Annotate(CheckTogether(result.config), path));
   return result;
+}
+
+absl::StatusOr<ExperimentFile> LoadExperiment(const std::string& path,
+                                              const std::vector<std::string>& overrides) {
+  std::vector<ConfigOverride> parsed;
+  for (const std::string& text : overrides) {
+    MUSTER_ASSIGN_OR_RETURN(parsed.emplace_back(), ParseOverride(text));
+  }
+  return LoadExperimentWith(path, parsed);
 }
 
 }  // namespace muster

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/config.h"
 #include "core/status.h"
 #include "muster/v1/experiment.pb.h"
 
@@ -19,6 +20,9 @@ struct ExperimentFile {
 // needs another. NOT_FOUND or INVALID_ARGUMENT, one line, as core/config.h says.
 absl::StatusOr<ExperimentFile> LoadExperiment(const std::string& path,
                                               const std::vector<std::string>& overrides);
+// The same with overrides that may stand in other files.
+absl::StatusOr<ExperimentFile> LoadExperimentWith(const std::string& path,
+                                                  const std::vector<ConfigOverride>& overrides);
 
 }  // namespace muster
 

@@ -151,6 +151,7 @@ int Run(int argc, char** argv) {
     };
   });
 
+  AddSweep(app, action);
   AddCerts(app, action);
   AddCoordinator(app, action);
   AddControl(app, action);

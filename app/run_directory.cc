@@ -14,7 +14,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "app/stop_on_signals.h"
 #include "core/config.h"
 #include "core/file.h"
 #include "core/hash.h"
@@ -72,17 +71,17 @@ class FinishListener final : public RoundListener {
 DataSummary SummarizeData(const v1::Experiment& config, const FederatedData& data) {
   DataSummary summary;
   summary.dataset = config.data().dataset().name();
-  summary.train_samples = data.train.size();
-  summary.test_samples = data.test.size();
-  summary.classes = data.train.class_names;
-  for (int64_t k = static_cast<int64_t>(summary.classes.size()); k < data.train.num_classes; ++k) {
+  summary.train_samples = data.train().size();
+  summary.test_samples = data.test().size();
+  summary.classes = data.train().class_names;
+  for (int64_t k = static_cast<int64_t>(summary.classes.size()); k < data.train().num_classes; ++k) {
     summary.classes.push_back(absl::StrCat(k));
   }
   for (int64_t c = 0; c < data.clients(); ++c) {
     summary.client_samples.push_back(static_cast<int64_t>(data.training.samples(c).size()));
     // Of a large federation only the first clients' labels are kept (DataSummary::Thin).
-    if (data.train.num_classes > 0 && c < 2000) {
-      summary.label_counts.push_back(ClassCounts(data.train, data.training.samples(c)));
+    if (data.train().num_classes > 0 && c < 2000) {
+      summary.label_counts.push_back(ClassCounts(data.train(), data.training.samples(c)));
     }
   }
   return summary;
@@ -94,32 +93,10 @@ std::string Ending(const std::string& why) {
   return absl::StrCat("stopping rule: ", why, " reached");
 }
 
-void PrintSummary(const RunSummary& summary, const std::string& dir) {
-  std::fprintf(stderr, "\n%s: %lld rounds (%s)\n", summary.name.c_str(),
-               static_cast<long long>(summary.rounds), Ending(summary.finish_reason).c_str());
-  if (summary.final) {
-    std::fprintf(stderr, "  test           loss %.4f", summary.final->loss);
-    if (summary.final->accuracy > 0) {
-      std::fprintf(stderr, ", accuracy %.4f, macro-F1 %.4f (best accuracy %.4f, round %lld)",
-                   summary.final->accuracy, summary.final->macro_f1, summary.best->accuracy,
-                   static_cast<long long>(summary.best->round + 1));
-    }
-    std::fprintf(stderr, "\n");
-  }
-  std::fprintf(stderr, "  uploads        %lld (%s up, %s down)\n",
-               static_cast<long long>(summary.totals.uploads),
-               FormatBytes(static_cast<double>(summary.totals.upload_bytes)).c_str(),
-               FormatBytes(static_cast<double>(summary.totals.download_bytes)).c_str());
-  std::fprintf(stderr, "  time           %.1f s of rounds, %.1f s in all\n", summary.training_seconds,
-               summary.wall_seconds);
-  std::fprintf(stderr, "  model_sha256   %s\n", summary.model_sha256.c_str());
-  std::fprintf(stderr, "  run directory  %s (report.html, summary.json, rounds.jsonl, model.safetensors)\n",
-               dir.c_str());
-}
-
-absl::Status WriteResults(const v1::Experiment& config, const std::string& dir, Journal& journal,
-                          const SimulatedFederation& federation, const std::vector<float>& model,
-                          const std::string& finish_reason, double wall_seconds) {
+absl::StatusOr<RunSummary> WriteResults(const v1::Experiment& config, const std::string& dir,
+                                        Journal& journal, const SimulatedFederation& federation,
+                                        const std::vector<float>& model, const std::string& finish_reason,
+                                        double wall_seconds) {
   MUSTER_ASSIGN_OR_RETURN(const std::vector<std::string> records, journal.Records());
   std::vector<RoundRecord> rounds;
   for (const std::string& json : records) {
@@ -145,8 +122,7 @@ absl::Status WriteResults(const v1::Experiment& config, const std::string& dir, 
   MUSTER_ASSIGN_OR_RETURN(const Run run, ReadRun(dir));
   MUSTER_ASSIGN_OR_RETURN(const std::string page, RenderReport(std::span(&run, 1)));
   MUSTER_RETURN_IF_ERROR(WriteFileAtomic(dir + "/report.html", page));
-  PrintSummary(summary, dir);
-  return absl::OkStatus();
+  return summary;
 }
 
 // What stands in the run directory from the start. Deterministic, so that a run killed in the middle of this
@@ -162,6 +138,29 @@ absl::Status WriteInputs(const v1::Experiment& config, const std::string& dir,
 }
 
 }  // namespace
+
+void PrintSummary(const RunSummary& summary, const std::string& dir) {
+  std::fprintf(stderr, "\n%s: %lld rounds (%s)\n", summary.name.c_str(),
+               static_cast<long long>(summary.rounds), Ending(summary.finish_reason).c_str());
+  if (summary.final) {
+    std::fprintf(stderr, "  test           loss %.4f", summary.final->loss);
+    if (summary.final->accuracy > 0) {
+      std::fprintf(stderr, ", accuracy %.4f, macro-F1 %.4f (best accuracy %.4f, round %lld)",
+                   summary.final->accuracy, summary.final->macro_f1, summary.best->accuracy,
+                   static_cast<long long>(summary.best->round + 1));
+    }
+    std::fprintf(stderr, "\n");
+  }
+  std::fprintf(stderr, "  uploads        %lld (%s up, %s down)\n",
+               static_cast<long long>(summary.totals.uploads),
+               FormatBytes(static_cast<double>(summary.totals.upload_bytes)).c_str(),
+               FormatBytes(static_cast<double>(summary.totals.download_bytes)).c_str());
+  std::fprintf(stderr, "  time           %.1f s of rounds, %.1f s in all\n", summary.training_seconds,
+               summary.wall_seconds);
+  std::fprintf(stderr, "  model_sha256   %s\n", summary.model_sha256.c_str());
+  std::fprintf(stderr, "  run directory  %s (report.html, summary.json, rounds.jsonl, model.safetensors)\n",
+               dir.c_str());
+}
 
 int WorkerCount(int asked) {
   return asked > 0 ? asked : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
@@ -222,9 +221,10 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> ServeMetrics(const std::string&
   return endpoint;
 }
 
-absl::Status RunInDirectory(const v1::Experiment& config, const std::string& dir, Journal& journal,
-                            SimulatedFederation& federation, ProgressMode mode,
-                            std::chrono::steady_clock::time_point started, const Rounds& rounds) {
+absl::StatusOr<RunSummary> RunInDirectory(const v1::Experiment& config, const std::string& dir,
+                                          Journal& journal, const SimulatedFederation& federation,
+                                          ProgressMode mode, std::chrono::steady_clock::time_point started,
+                                          const Rounds& rounds) {
   MUSTER_RETURN_IF_ERROR(WriteInputs(config, dir, federation));
   MUSTER_ASSIGN_OR_RETURN(std::vector<std::string> committed, journal.Records());
   MUSTER_ASSIGN_OR_RETURN(const std::optional<std::string> earlier_text, journal.Get("wall_seconds"));
@@ -239,12 +239,7 @@ absl::Status RunInDirectory(const v1::Experiment& config, const std::string& dir
   if (config.record().weights_every() > 0) {
     listeners.push_back(&weights.emplace(dir, config.record().weights_every(), federation.layout()));
   }
-  absl::StatusOr<std::vector<float>> model = std::vector<float>();
-  {
-    // The round in flight is finished first; a second signal costs it.
-    const StopOnSignals<SimulatedFederation, &SimulatedFederation::RequestStop> stop_on_signals(&federation);
-    model = rounds(listeners);
-  }
+  const absl::StatusOr<std::vector<float>> model = rounds(listeners);
   const double wall_seconds =
       earlier_seconds + std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   MUSTER_RETURN_IF_ERROR(journal.Put("wall_seconds", absl::StrCat(wall_seconds)));

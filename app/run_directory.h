@@ -13,6 +13,7 @@
 #include "server/journal/journal.h"
 #include "server/monitoring/metrics_endpoint.h"
 #include "server/monitoring/progress.h"
+#include "server/monitoring/run_files.h"
 #include "server/rounds/events.h"
 #include "simulation/simulated_federation.h"
 
@@ -41,11 +42,14 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> ServeMetrics(const std::string&
 using Rounds = std::function<absl::StatusOr<std::vector<float>>(std::vector<RoundListener*>)>;
 
 // Runs `rounds` of a made federation to their end, from wherever the journal is, and writes the directory's
-// files. SIGINT and SIGTERM ask the federation to stop. `started`: when this process began to work on the
-// run.
-absl::Status RunInDirectory(const v1::Experiment& config, const std::string& dir, Journal& journal,
-                            SimulatedFederation& federation, ProgressMode mode,
-                            std::chrono::steady_clock::time_point started, const Rounds& rounds);
+// files. `started`: when this process began to work on the run.
+absl::StatusOr<RunSummary> RunInDirectory(const v1::Experiment& config, const std::string& dir,
+                                          Journal& journal, const SimulatedFederation& federation,
+                                          ProgressMode mode, std::chrono::steady_clock::time_point started,
+                                          const Rounds& rounds);
+
+// What a person at the terminal wants to know of a run that has ended.
+void PrintSummary(const RunSummary& summary, const std::string& dir);
 
 }  // namespace muster
 

@@ -10,6 +10,7 @@
 #include "app/coordinator.h"
 #include "app/experiment.h"
 #include "app/run_directory.h"
+#include "app/stop_on_signals.h"
 #include "core/config.h"
 #include "simulation/simulated_federation.h"
 #include "simulation/torch_runtime.h"
@@ -20,11 +21,16 @@ namespace {
 absl::Status RunVirtualClients(const v1::Experiment& config, const std::string& dir, Journal& journal,
                                SimulatedFederation& federation, ProgressMode mode, RoundListener* metrics,
                                std::chrono::steady_clock::time_point started) {
-  return RunInDirectory(config, dir, journal, federation, mode, started,
-                        [&](std::vector<RoundListener*> listeners) {
-                          if (metrics != nullptr) listeners.push_back(metrics);
-                          return federation.Run(&journal, dir + "/journal/clients", std::move(listeners));
-                        });
+  const auto rounds = [&](std::vector<RoundListener*> listeners) {
+    if (metrics != nullptr) listeners.push_back(metrics);
+    // The round in flight is finished first; a second signal costs it.
+    const StopOnSignals<SimulatedFederation, &SimulatedFederation::RequestStop> stop_on_signals(&federation);
+    return federation.Run(&journal, dir + "/journal/clients", std::move(listeners));
+  };
+  MUSTER_ASSIGN_OR_RETURN(const RunSummary summary,
+                          RunInDirectory(config, dir, journal, federation, mode, started, rounds));
+  PrintSummary(summary, dir);
+  return absl::OkStatus();
 }
 
 }  // namespace

@@ -104,8 +104,9 @@ Comparison Compare(std::span<const Run> runs) {
   return comparison;
 }
 
-std::string ComparisonTable(std::span<const Run> runs) {
-  const Comparison comparison = Compare(runs);
+std::string ComparisonTable(std::span<const Run> runs) { return AlignedText(Compare(runs)); }
+
+std::string AlignedText(const Comparison& comparison) {
   std::vector<size_t> widths;
   for (size_t c = 0; c < comparison.columns.size(); ++c) {
     widths.push_back(Columns(comparison.columns[c]));
@@ -116,10 +117,11 @@ std::string ComparisonTable(std::span<const Run> runs) {
   const auto add_row = [&](const std::vector<std::string>& row) {
     for (size_t c = 0; c < row.size(); ++c) {
       const std::string pad(widths[c] - Columns(row[c]), ' ');
-      if (c == 0) {
-        absl::StrAppend(&text, row[c], row.size() > 1 ? pad : "");
+      const std::string between = c == 0 ? "" : "  ";
+      if (c < comparison.labels) {
+        absl::StrAppend(&text, between, row[c], c + 1 < row.size() ? pad : "");
       } else {
-        absl::StrAppend(&text, "  ", pad, row[c]);
+        absl::StrAppend(&text, between, pad, row[c]);
       }
     }
     text += '\n';

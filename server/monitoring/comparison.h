@@ -11,9 +11,12 @@
 namespace muster {
 
 struct Comparison {
-  std::vector<std::string> columns;            // the first is the run's label
+  std::vector<std::string> columns;            // the first ones are labels
   std::vector<std::vector<std::string>> rows;  // by run
+  size_t labels = 1;                           // that many columns are
 };
+// For a terminal: labels to the left, numbers to the right.
+std::string AlignedText(const Comparison& comparison);
 
 Comparison Compare(std::span<const Run> runs);
 // Names that tell the runs apart: the name, with the directory where names are equal.
