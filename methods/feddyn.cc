@@ -11,7 +11,7 @@ const std::string kGradient = "gradient";  // g_i, at a client
 const std::string kDrift = "drift";        // -h / alpha, at the server
 
 struct FedDynOptions {
-  double alpha = 0.1;
+  double alpha = 0.01;
 };
 
 MUSTER_KERNEL void AddRegulariser(float alpha, const float* __restrict y, const float* __restrict x,
