@@ -33,9 +33,9 @@ absl::StatusOr<std::unique_ptr<LocalTrainer>> MakeConfiguredTrainer(const v1::Ex
   MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<FlatModel> model, MakeConfiguredModel(config, train));
   return LocalTrainer::Create(
       std::move(model), train,
-      {training.batch_size(), training.shuffle(), loss, ToPluginConfig(training.optimizer()),
-       ParseOptimizerState(training.optimizer_state()), ToPluginConfig(config.simulation().gradient_noise()),
-       ToPluginConfig(training.method())});
+      {training.batch_size(), training.shuffle(), loss, training.static_plan(),
+       ToPluginConfig(training.optimizer()), ParseOptimizerState(training.optimizer_state()),
+       ToPluginConfig(config.simulation().gradient_noise()), ToPluginConfig(training.method())});
 }
 
 }  // namespace muster

@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "core/random.h"
 #include "learning/models/forward_random.h"
+#include "learning/plan.h"
 #include "methods/method.h"
 #include "optim/gradient_noise.h"
 #include "optim/kernel.h"
@@ -115,7 +116,9 @@ class Batcher {
 class ResidentTrainer final : public LocalTrainer, private Oracle {
  public:
   ResidentTrainer(std::unique_ptr<FlatModel> model, const Dataset& data, const TrainerOptions& options)
-      : model_(std::move(model)), data_(data), options_(options) {}
+      : model_(std::move(model)), data_(data), options_(options) {
+    if (options_.static_plan) plan_ = FeedForwardPlan::Make(*model_, options_.loss, data_);
+  }
 
   absl::Status MakeOptimizer() {
     LocalOptimizer::Context context{.parameters = model_->parameters(), .names = {}};
@@ -369,7 +372,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
       joined_.insert(joined_.end(), order_.begin(), order_.begin() + static_cast<int64_t>(next_));
       batch_ = joined_;
     }
-    batcher_.Gather(data_, options_.loss, batch_, options_.batch_size, relabel_);
+    gathered_ = false;
   }
   void BeginEpoch() {
     if (options_.shuffle) batch_order_.Shuffle(std::span<uint32_t>(order_));
@@ -382,7 +385,14 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
 
   // --- Oracle ---
 
-  at::Tensor Outputs() { return model_->model().Forward(batcher_.inputs()); }
+  // The batch as tensors; a plan reads samples where they lie.
+  const Batcher& Gathered() {
+    if (!gathered_) batcher_.Gather(data_, options_.loss, batch_, options_.batch_size, relabel_);
+    gathered_ = true;
+    return batcher_;
+  }
+  at::Tensor Outputs() { return model_->model().Forward(Gathered().inputs()); }
+  const at::Tensor& Targets() { return Gathered().targets(); }
 
   static absl::StatusOr<double> FiniteLoss(const at::Tensor& loss) {
     const double value = loss.item<float>();
@@ -393,23 +403,27 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   absl::StatusOr<double> Loss(Batch batch) override {
     Prepare(batch);
     const torch::NoGradGuard no_grad;
-    return FiniteLoss(MeanLoss(options_.loss, Outputs(), batcher_.targets()));
+    return FiniteLoss(MeanLoss(options_.loss, Outputs(), Targets()));
   }
 
   absl::StatusOr<double> Gradient(Batch batch) override {
     Prepare(batch);
-    return Backward(MeanLoss(options_.loss, Outputs(), batcher_.targets()));
+    if (plan_ == nullptr) return Backward(MeanLoss(options_.loss, Outputs(), Targets()));
+    const double loss = plan_->Gradient(data_, batch_, relabel_);
+    if (!std::isfinite(loss)) return Diverged(absl::StrCat("the loss is ", loss));
+    ChangeGradients();
+    return loss;
   }
 
   absl::StatusOr<at::Tensor> SampleLosses(Batch batch) override {
     Prepare(batch);
     const torch::NoGradGuard no_grad;
-    return muster::SampleLosses(options_.loss, Outputs(), batcher_.targets());
+    return muster::SampleLosses(options_.loss, Outputs(), Targets());
   }
 
   absl::StatusOr<at::Tensor> WeightedGradient(Batch batch, Weighting weighting) override {
     Prepare(batch);
-    const at::Tensor losses = muster::SampleLosses(options_.loss, Outputs(), batcher_.targets());
+    const at::Tensor losses = muster::SampleLosses(options_.loss, Outputs(), Targets());
     at::Tensor values = losses.detach();
     MUSTER_RETURN_IF_ERROR(FiniteLoss(values.mean()).status());
     MUSTER_RETURN_IF_ERROR(Backward((losses * weighting(values)).sum()).status());
@@ -466,10 +480,14 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     // Without an old gradient autograd takes the new one over instead of adding it.
     for (const at::Tensor& parameter : model_->parameters()) parameter.mutable_grad().reset();
     loss.backward();
+    ChangeGradients();
+    return value;
+  }
+  // What is done to every gradient, however it was computed.
+  void ChangeGradients() {
     if (!noise_->IsNone()) AddNoise();
     if (corrects_) CorrectGradients();
     ++gradients_;
-    return value;
   }
 
   void AddNoise() {
@@ -485,6 +503,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   }
 
   std::unique_ptr<FlatModel> model_;
+  std::unique_ptr<FeedForwardPlan> plan_;  // nullptr: by autograd
   const Dataset& data_;
   TrainerOptions options_;
   std::unique_ptr<LocalOptimizer> optimizer_;
@@ -515,6 +534,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   std::vector<uint32_t> joined_;  // a batch over the end of an epoch
   std::span<const uint32_t> batch_;
   Batcher batcher_;
+  bool gathered_ = false;  // batcher_ holds the batch
   Batcher evaluation_;
 };
 

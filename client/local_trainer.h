@@ -30,6 +30,7 @@ struct TrainerOptions {
   int64_t batch_size = 20;
   bool shuffle = true;
   LossKind loss = LossKind::kCrossEntropy;
+  bool static_plan = true;  // train without autograd where the model allows (learning/plan.h)
   PluginConfig optimizer;
   OptimizerState optimizer_state = OptimizerState::kReset;
   PluginConfig gradient_noise = {.name = "none",

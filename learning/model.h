@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -17,6 +18,12 @@
 #include "core/status.h"
 
 namespace muster {
+
+// What a model is if it is linear layers, each with its bias, one after another on the flattened input.
+struct FeedForward {
+  enum class Activation { kRelu, kTanh };
+  Activation activation = Activation::kRelu;  // after every layer but the last
+};
 
 // Not thread-safe: one per thread.
 class Model {
@@ -37,6 +44,9 @@ class Model {
   // In module order. Parameters require a gradient.
   virtual NamedTensors Parameters() = 0;
   virtual NamedTensors Buffers() = 0;
+  // Set if Forward is no more than that, and Parameters are weight [outputs, inputs] and bias [outputs] layer by layer:
+  // it can then be trained without autograd.
+  virtual std::optional<FeedForward> feed_forward() const { return std::nullopt; }
   // Training or evaluation mode (dropout, batch norm).
   virtual void SetTraining(bool training) = 0;
 };

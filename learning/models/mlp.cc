@@ -29,6 +29,11 @@ class Mlp final : public ModuleModel {
     for (size_t i = 0; i + 1 < layers_.size(); ++i) y = Activate(layers_[i]->forward(y));
     return layers_.back()->forward(y);
   }
+  std::optional<FeedForward> feed_forward() const override {
+    if (activation_ == "gelu") return std::nullopt;
+    return FeedForward{activation_ == "tanh" ? FeedForward::Activation::kTanh
+                                             : FeedForward::Activation::kRelu};
+  }
 
  private:
   void AddLayer(int64_t inputs, int64_t outputs) {

@@ -14,6 +14,7 @@ class Softmax final : public ModuleModel {
     linear_->bias.zero_();
   }
   at::Tensor Forward(const at::Tensor& x) override { return linear_->forward(x.flatten(1)); }
+  std::optional<FeedForward> feed_forward() const override { return FeedForward(); }
 
  private:
   torch::nn::Linear linear_;
