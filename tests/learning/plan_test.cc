@@ -132,6 +132,18 @@ TEST_P(PlanTest, LossAndGradientAreAutogradsUpToRounding) {
   }
 }
 
+TEST_P(PlanTest, OtherLabelsAreThoseOfOtherData) {
+  if (!HasFastDense() || GetParam().loss == LossKind::kMse)
+    GTEST_SKIP() << "nothing to compute, or no classes";
+  Dataset data = Data();
+  const std::unique_ptr<FlatModel> model = MakeRandomModel();
+  const std::unique_ptr<FeedForwardPlan> plan = FeedForwardPlan::Make(*model, GetParam().loss, data);
+  const std::vector<int64_t> relabel = {1, 0, 3, 2};
+  const double relabelled = plan->Gradient(data, std::vector<uint32_t>{3, 5, 8}, relabel);
+  for (int64_t& label : data.labels) label = relabel[static_cast<size_t>(label)];
+  EXPECT_EQ(relabelled, plan->Gradient(data, std::vector<uint32_t>{3, 5, 8}));
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Models, PlanTest,
     testing::Values(Case{"softmax", {"softmax", {}}, LossKind::kCrossEntropy},
