@@ -32,8 +32,9 @@ absl::Status FoldMapped(const Payload& payload, std::string_view data, double we
   float largest = 0;
   for (size_t first = 0; first < x.size(); first += kPiece) {
     const std::span<const float> piece = x.subspan(first, std::min(kPiece, x.size() - first));
-    MUSTER_RETURN_IF_ERROR(CheckFinite(piece, static_cast<int64_t>(first)));
-    largest = std::max(largest, LargestMagnitude(piece));
+    const float magnitude = LargestMagnitude(piece);
+    if (!std::isfinite(magnitude)) return CheckFinite(piece, static_cast<int64_t>(first));
+    largest = std::max(largest, magnitude);
     release(first + piece.size());
   }
   MUSTER_ASSIGN_OR_RETURN(const ExactSum::Term term, sum.StartTerm(weight, largest));
