@@ -31,7 +31,7 @@ class ServerOptimizer {
   virtual ~ServerOptimizer() = default;
   // aggregate.delta and `model` have `size` elements.
   virtual absl::Status Step(const Aggregate& aggregate, Parameters model) = 0;
-  // Methods that live at client and server at once (SCAFFOLD, ALSO, majority vote) override what they need:
+  // Optimisers that need something of the clients (ALSO, majority vote) override what they need:
   // vectors that go to every client with the next task, of any size;
   virtual std::map<std::string, std::vector<float>> Broadcast() const { return {}; }
   // names of the extra vectors that updates must bring, [size] each; others are refused;
