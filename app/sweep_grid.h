@@ -1,17 +1,17 @@
 // What `muster sweep` runs: a grid file, read, checked and expanded.
 //
 //   name: robustness
-//   base: base.yaml                 # the configuration that all cells start from; seen from the grid's
-//   folder seeds: [0, 1, 2]                # default: the base configuration's own grid: # every combination
-//   of
+//   base: base.yaml               # what all cells start from; relative to the grid's folder
+//   seeds: [0, 1, 2]              # default: the base configuration's own
+//   grid:                         # every combination of
 //     federation.aggregator: [fedavg, {name: trimmed_mean, trim: 0.3}]   # values of one path
 //     attack:                                                            # and settings with names
 //       clean: {}
 //       sign_flip: {simulation.adversaries: [{name: sign_flip, fraction: 0.2}]}
-//   baseline: {attack: clean}       # the arm that each one is compared with: the same but for these settings
-//   target: {share: 0.95}           # of the baseline's final accuracy; or {accuracy: 0.8}; or {share, of:
-//   ...} final_evaluations: 5            # whose mean is a cell's final accuracy table: {rows: attack,
-//   columns: federation.aggregator}   # accuracy as a table of two axes
+//   baseline: {attack: clean}     # what each arm is compared with: the same but for these settings
+//   target: {share: 0.95}         # of the baseline's final accuracy; or {accuracy: 0.8}; or {share, of}
+//   final_evaluations: 5          # whose mean is a cell's final accuracy
+//   table: {rows: attack, columns: federation.aggregator}   # accuracy as a table of two axes
 //
 // Instead of `grid`, `arms` is a list of named settings (`baseline: NAME` then names one of them).
 #ifndef MUSTER_APP_SWEEP_GRID_H_
