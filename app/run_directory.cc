@@ -109,6 +109,10 @@ absl::StatusOr<RunSummary> WriteResults(const v1::Experiment& config, const std:
   summary.wall_seconds = wall_seconds;
   summary.model_sha256 = ModelSha256(model);
   summary.parameters = federation.layout().size;
+  for (const Adversaries::Group& group : federation.adversaries().groups()) {
+    std::vector<int64_t>& clients = summary.adversaries[group.name];
+    clients.insert(clients.end(), group.clients.begin(), group.clients.end());
+  }
   summary.muster_version = MUSTER_VERSION;
   summary.libtorch_version = TorchVersion();
   MUSTER_RETURN_IF_ERROR(
@@ -155,6 +159,9 @@ void PrintSummary(const RunSummary& summary, const std::string& dir) {
                static_cast<long long>(summary.totals.uploads),
                FormatBytes(static_cast<double>(summary.totals.upload_bytes)).c_str(),
                FormatBytes(static_cast<double>(summary.totals.download_bytes)).c_str());
+  for (const auto& [name, clients] : summary.adversaries) {
+    std::fprintf(stderr, "  %-14s %zu clients (listed in summary.json)\n", name.c_str(), clients.size());
+  }
   std::fprintf(stderr, "  time           %.1f s of rounds, %.1f s in all\n", summary.training_seconds,
                summary.wall_seconds);
   std::fprintf(stderr, "  model_sha256   %s\n", summary.model_sha256.c_str());

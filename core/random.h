@@ -28,6 +28,8 @@ enum class Purpose : uint32_t {
   kDownlink = 12,
   kBackoff = 13,
   kGradientNoise = 14,
+  kAdversaries = 15,
+  kLies = 16,
   kTest = 1000,
 };
 

@@ -96,6 +96,8 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
       method_, Make<Method>(config.training().method(),
                             {.layout = &layout(), .optimizer = ToPluginConfig(config.training().optimizer())},
                             "training.method"));
+  MUSTER_ASSIGN_OR_RETURN(adversaries_, Adversaries::Create(config.simulation(), data_->clients(),
+                                                            data_->train().num_classes, config.seed()));
   lose_updates_ = config.simulation().lose_updates();
   if (rules.downlink().name() != "identity") {
     MUSTER_ASSIGN_OR_RETURN(downlink_compressor_,
@@ -142,7 +144,7 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
 absl::StatusOr<std::vector<float>> SimulatedFederation::Run(Journal* journal, const std::string& states,
                                                             std::vector<RoundListener*> listeners) {
   MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, StateStore::Open(states));
-  InProcessPool pool(*data_, *workers_, *store, *feedback_, lose_updates_);
+  InProcessPool pool(*data_, *workers_, *store, *feedback_, adversaries_, lose_updates_);
   return RunWith(pool, journal, std::move(listeners));
 }
 

@@ -13,6 +13,7 @@
 #include "server/journal/journal.h"
 #include "server/rounds/events.h"
 #include "server/rounds/round_engine.h"
+#include "simulation/adversaries.h"
 #include "simulation/in_process_pool.h"
 #include "simulation/model_evaluator.h"
 #include "simulation/worker_threads.h"
@@ -45,6 +46,7 @@ class SimulatedFederation {
   absl::Status WithEngine(const std::function<absl::Status(RoundEngine&)>& use);
 
   const FederatedData& data() const { return *data_; }
+  const Adversaries& adversaries() const { return adversaries_; }
   const ErrorFeedback& feedback() const { return *feedback_; }
   const Layout& layout() const { return workers_->layout(); }
   const std::vector<float>& initial_model() const { return initial_model_; }
@@ -62,6 +64,7 @@ class SimulatedFederation {
   std::unique_ptr<Method> method_;
   std::unique_ptr<Compressor> downlink_compressor_;
   std::unique_ptr<Downlink> downlink_;  // nullptr: the model goes down as it is
+  Adversaries adversaries_;
   double lose_updates_ = 0;
   std::unique_ptr<ModelEvaluator> evaluator_;
   std::unique_ptr<ParticipationPolicy> policy_;

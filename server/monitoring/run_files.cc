@@ -218,24 +218,25 @@ absl::StatusOr<DataSummary> ReadDataSummary(const std::string& directory) {
 }
 
 absl::Status WriteRunSummary(const std::string& directory, const RunSummary& summary) {
-  const ordered_json json = {{"name", summary.name},
-                             {"seed", summary.seed},
-                             {"finish_reason", summary.finish_reason},
-                             {"rounds", summary.rounds},
-                             {"final", ToJson(summary.final)},
-                             {"best", ToJson(summary.best)},
-                             {"client_trainings", summary.totals.client_trainings},
-                             {"uploads", summary.totals.uploads},
-                             {"upload_bytes", summary.totals.upload_bytes},
-                             {"download_bytes", summary.totals.download_bytes},
-                             {"samples_trained", summary.totals.samples_trained},
-                             {"participants", summary.participants},
-                             {"wall_seconds", summary.wall_seconds},
-                             {"training_seconds", summary.training_seconds},
-                             {"model_sha256", summary.model_sha256},
-                             {"parameters", summary.parameters},
-                             {"muster_version", summary.muster_version},
-                             {"libtorch_version", summary.libtorch_version}};
+  ordered_json json = {{"name", summary.name},
+                       {"seed", summary.seed},
+                       {"finish_reason", summary.finish_reason},
+                       {"rounds", summary.rounds},
+                       {"final", ToJson(summary.final)},
+                       {"best", ToJson(summary.best)},
+                       {"client_trainings", summary.totals.client_trainings},
+                       {"uploads", summary.totals.uploads},
+                       {"upload_bytes", summary.totals.upload_bytes},
+                       {"download_bytes", summary.totals.download_bytes},
+                       {"samples_trained", summary.totals.samples_trained},
+                       {"participants", summary.participants},
+                       {"wall_seconds", summary.wall_seconds},
+                       {"training_seconds", summary.training_seconds},
+                       {"model_sha256", summary.model_sha256},
+                       {"parameters", summary.parameters},
+                       {"muster_version", summary.muster_version},
+                       {"libtorch_version", summary.libtorch_version}};
+  if (!summary.adversaries.empty()) json["adversaries"] = summary.adversaries;
   return WriteFileAtomic(SummaryPath(directory), DumpByKey(json));
 }
 
@@ -262,6 +263,12 @@ absl::StatusOr<RunSummary> ReadRunSummary(const std::string& directory) {
   reader.Get("parameters", summary.parameters);
   reader.Get("muster_version", summary.muster_version);
   reader.Get("libtorch_version", summary.libtorch_version);
+  if (const auto adversaries = json.find("adversaries"); adversaries != json.end()) {
+    Reader groups(*adversaries, "adversaries.");
+    for (const auto& [name, clients] : adversaries->items())
+      groups.Get(name.c_str(), summary.adversaries[name]);
+    if (!groups.error().empty()) return Damaged(path, groups.error());
+  }
   if (!reader.error().empty()) return Damaged(path, reader.error());
   return summary;
 }

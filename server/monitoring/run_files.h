@@ -4,6 +4,7 @@
 #define MUSTER_SERVER_MONITORING_RUN_FILES_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -54,9 +55,10 @@ struct RunSummary {
   std::optional<RoundMetrics> final;  // of the last evaluation
   std::optional<RoundMetrics> best;   // highest accuracy; lowest loss for regression. The first of equals
   Totals totals;
-  std::vector<int64_t> participants;  // clients asked, by round
-  double training_seconds = 0;        // of rounds, from choosing clients to the commit
-  double wall_seconds = 0;            // of this process and of the earlier ones a resumed run had
+  std::vector<int64_t> participants;                        // clients asked, by round
+  std::map<std::string, std::vector<int64_t>> adversaries;  // of a simulation: which clients did what
+  double training_seconds = 0;                              // of rounds, from choosing clients to the commit
+  double wall_seconds = 0;  // of this process and of the earlier ones a resumed run had
   std::string model_sha256;
   int64_t parameters = 0;
   std::string muster_version;
