@@ -1,8 +1,8 @@
 // `muster client`: one client of a federation, on its own data.
 #include <unistd.h>
 
-#include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -30,15 +30,16 @@ std::string Name(const ClientArguments& arguments) {
   return host;
 }
 
-absl::Status SetIdentity(const ClientArguments& arguments, EdgeOptions& options) {
+absl::Status SetIdentity(const ClientArguments& arguments, EdgeOptions& options, Log& log) {
   if (!arguments.token.empty()) {
     MUSTER_ASSIGN_OR_RETURN(const std::string token, ReadFile(arguments.token));
     options.token = std::string(absl::StripAsciiWhitespace(token));
   }
   if (arguments.insecure) {
     options.identity = Name(arguments);
-    std::fprintf(stderr,
-                 "muster: PLAIN TEXT (--insecure): anyone on the way can read and change what is sent\n");
+    log.Write({.severity = Severity::kWarning,
+               .name = "plain_text",
+               .message = "PLAIN TEXT (--insecure): anyone on the way can read and change what is sent"});
     return absl::OkStatus();
   }
   TlsFiles files = TlsFilesIn(arguments.certs, Name(arguments));
@@ -47,6 +48,23 @@ absl::Status SetIdentity(const ClientArguments& arguments, EdgeOptions& options)
   if (!arguments.key.empty()) files.key = arguments.key;
   MUSTER_ASSIGN_OR_RETURN(options.tls, LoadTls(files, TlsRole::kClient));
   return absl::OkStatus();
+}
+
+// What happened; round and client are fields of their own.
+LogEvent ToLogEvent(const EdgeEvent& event) {
+  if (const auto* joined = std::get_if<Joined>(&event)) {
+    return {.name = "joined", .message = Describe(event), .client = joined->client};
+  }
+  if (const auto* ended = std::get_if<RoundEnded>(&event)) {
+    const std::string words = Describe(event);  // "round 4: ..."
+    return {.name = ended->accepted ? "update_accepted" : "update_refused",
+            .message = words.substr(words.find(": ") + 2),
+            .round = ended->round};
+  }
+  if (const auto* warning = std::get_if<Warning>(&event)) {
+    return {.severity = Severity::kWarning, .name = "warning", .message = warning->text};
+  }
+  return {.severity = Severity::kWarning, .name = "disconnected", .message = Describe(event)};
 }
 
 // What the client trains on: the slice of the configured federation that has its number, or all of the data.
@@ -70,7 +88,7 @@ absl::StatusOr<FederatedData> LoadData(const ClientArguments& arguments, v1::Exp
 
 }  // namespace
 
-absl::Status Client(const ClientArguments& arguments) {
+absl::Status Client(const ClientArguments& arguments, const LogFlags& log_flags) {
   MUSTER_ASSIGN_OR_RETURN(ExperimentFile file, LoadExperiment(arguments.config, arguments.overrides));
   EdgeOptions options;
   options.coordinator = arguments.coordinator;
@@ -79,8 +97,15 @@ absl::Status Client(const ClientArguments& arguments) {
       arguments.state.empty() ? absl::StrCat("client-state/", Name(arguments)) : arguments.state;
   options.version = "muster " MUSTER_VERSION;
   options.patience_seconds = arguments.patience_seconds;
-  options.on_event = [](const EdgeEvent& event) { std::fprintf(stderr, "%s\n", Describe(event).c_str()); };
-  MUSTER_RETURN_IF_ERROR(SetIdentity(arguments, options));
+  const std::unique_ptr<Log> log = log_flags.Open(file.config.name(), /*progress_line=*/false);
+  std::optional<int64_t> number = arguments.client;
+  options.on_event = [&log, &number](const EdgeEvent& event) {
+    LogEvent logged = ToLogEvent(event);
+    if (logged.client) number = std::exchange(logged.client, std::nullopt);  // its words have it
+    if (log->format() == LogFormat::kJson) logged.client = number;
+    log->Write(logged);
+  };
+  MUSTER_RETURN_IF_ERROR(SetIdentity(arguments, options, *log));
 
   MUSTER_ASSIGN_OR_RETURN(const FederatedData data, LoadData(arguments, file.config));
   MUSTER_ASSIGN_OR_RETURN(const auto trainer, MakeConfiguredTrainer(file.config, data.train()));

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "app/run_flags.h"
 #include "core/status.h"
-#include "server/monitoring/progress.h"
 
 namespace CLI {
 class App;
@@ -20,37 +20,29 @@ namespace muster {
 struct SimulateArguments {
   std::string config;
   std::vector<std::string> overrides;  // "a.b=value"
-  int workers = 0;                     // 0: one per core
   std::string out;                     // run directory; "": runs/NAME, numbered if taken
-  ProgressMode progress = ProgressMode::kAuto;
-  std::string metrics;  // serve Prometheus metrics at this HOST:PORT; "": do not
 };
-absl::Status Simulate(const SimulateArguments& arguments);
+absl::Status Simulate(const SimulateArguments& arguments, const RunFlags& flags);
 
-struct ResumeArguments {
-  std::string dir;
-  int workers = 0;
-  ProgressMode progress = ProgressMode::kAuto;
-  std::string metrics;  // serve Prometheus metrics at this HOST:PORT; "": do not
-};
 // Goes on with the run in `dir` to the same final bits as if it had never been interrupted.
-absl::Status Resume(const ResumeArguments& arguments);
+absl::Status Resume(const std::string& dir, const RunFlags& flags);
 
 struct ClientArguments {
   std::string config;
   std::vector<std::string> overrides;
-  std::string coordinator;        // HOST:PORT
-  std::optional<int64_t> client;  // its number: trains on that slice of the configured federation; none: on all data
-  std::string name;               // "": client-NUMBER, or the host's name
-  std::string certs = "certs";    // folder with ca.pem, NAME.pem, NAME.key
-  std::string certificate, key;   // instead of those in the folder
-  std::string token;              // file with a token, instead of a certificate
-  bool insecure = false;          // plain text
-  std::string state;              // "": client-state/NAME
-  double patience_seconds = 0;    // 0: waits for the coordinator for ever
+  std::string coordinator;  // HOST:PORT
+  std::optional<int64_t>
+      client;        // its number: trains on that slice of the configured federation; none: on all data
+  std::string name;  // "": client-NUMBER, or the host's name
+  std::string certs = "certs";   // folder with ca.pem, NAME.pem, NAME.key
+  std::string certificate, key;  // instead of those in the folder
+  std::string token;             // file with a token, instead of a certificate
+  bool insecure = false;         // plain text
+  std::string state;             // "": client-state/NAME
+  double patience_seconds = 0;   // 0: waits for the coordinator for ever
 };
 // Takes part in a federation over the network until it is finished or a signal comes.
-absl::Status Client(const ClientArguments& arguments);
+absl::Status Client(const ClientArguments& arguments, const LogFlags& log_flags);
 
 // Checks a configuration as `simulate` would, without running it: plug-ins and their options, and with `load`
 // the data and the model too. Prints the effective configuration with `print`.
@@ -80,8 +72,8 @@ void AddSweep(CLI::App& app, std::function<absl::Status()>& action);
 // function.
 void AddCerts(CLI::App& app, std::function<absl::Status()>& action);
 
-// `muster coordinator`: a federation of real clients. The same kind of function.
-void AddCoordinator(CLI::App& app, std::function<absl::Status()>& action);
+// `muster coordinator`: a federation of real clients. The same kind of function; `flags` outlive the command.
+void AddCoordinator(CLI::App& app, std::function<absl::Status()>& action, RunFlags& flags);
 
 // `muster status`, `pause`, `resume-round`, `stop`, `set`: the same for all of them.
 void AddControl(CLI::App& app, std::function<absl::Status()>& action);

@@ -20,7 +20,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "app/commands.h"
 #include "app/experiment.h"
+#include "app/monitoring.h"
 #include "app/run_directory.h"
 #include "app/stop_on_signals.h"
 #include "core/config.h"
@@ -50,43 +52,12 @@ struct CoordinatorArguments {
   std::string certs = "certs";
   bool insecure = false;
   std::string out;
-  int workers = 0;
-  ProgressMode progress = ProgressMode::kAuto;
-  std::string metrics;
 };
 
 // Where and how clients reach the coordinator.
 struct Serving {
   std::string listen;
   std::string certs;  // "": plain text
-};
-
-// Lines on standard error, whole ones, behind the progress line. A burst is cut short: every failure of a
-// client is in rounds.jsonl anyway. Thread-safe.
-class Lines {
- public:
-  void Say(std::string_view line) {
-    const MutexLock lock(&mutex_);
-    const auto now = std::chrono::steady_clock::now();
-    if (now - burst_start_ > std::chrono::seconds(1)) {
-      if (swallowed_ > 0) std::fprintf(stderr, "%s... and %d lines more\n", start_, swallowed_);
-      burst_start_ = now;
-      said_ = swallowed_ = 0;
-    }
-    if (++said_ > kBurst) {
-      ++swallowed_;
-      return;
-    }
-    std::fprintf(stderr, "%s%.*s\n", start_, static_cast<int>(line.size()), line.data());
-  }
-
- private:
-  static constexpr int kBurst = 20;
-  const char* const start_ = isatty(STDERR_FILENO) == 1 ? "\r\033[K" : "";  // over a progress line
-  Mutex mutex_;
-  std::chrono::steady_clock::time_point burst_start_ ABSL_GUARDED_BY(mutex_);
-  int said_ ABSL_GUARDED_BY(mutex_) = 0;
-  int swallowed_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 std::string NewFederationId() {
@@ -105,12 +76,10 @@ absl::StatusOr<std::string> FactOr(Journal& journal, const std::string& key, con
 // Says who is there, once a second at most, and gives up on a round that a stop request waits for in vain.
 class Watch {
  public:
-  Watch(RemoteClientPool& pool, SimulatedFederation& federation, double patience_seconds, Lines& lines)
-      : pool_(pool),
-        federation_(federation),
-        patience_seconds_(patience_seconds),
-        lines_(lines),
-        thread_([this] { Run(); }) {}
+  Watch(RemoteClientPool& pool, SimulatedFederation& federation, double patience_seconds, Log& log)
+      : pool_(pool), federation_(federation), patience_seconds_(patience_seconds), log_(log), thread_([this] {
+          Run();
+        }) {}
   ~Watch() {
     {
       const MutexLock lock(&mutex_);
@@ -134,15 +103,20 @@ class Watch {
       wake_.WaitFor(&mutex_, kPeriod);
       since_told += kPeriod;
       if (const int64_t now = pool_.connected(); now != told && since_told >= 1) {
-        lines_.Say(absl::StrCat(now, now == 1 ? " client" : " clients", " connected"));
+        log_.Write({.name = "clients_connected",
+                    .message = absl::StrCat(now, now == 1 ? " client" : " clients", " connected")});
         told = now;
         since_told = 0;
       }
       if (!federation_.stop_requested() || abandoned_.load()) continue;
-      if (since_stop == 0) lines_.Say("stopping: the round in flight is finished first");
+      if (since_stop == 0) {
+        log_.Write({.name = "stopping", .message = "stopping: the round in flight is finished first"});
+      }
       since_stop += kPeriod;
       if (since_stop < patience_seconds_) continue;
-      lines_.Say("the round in flight does not end; it is left for 'muster resume' to do again");
+      log_.Write({.severity = Severity::kWarning,
+                  .name = "round_abandoned",
+                  .message = "the round in flight does not end; it is left for 'muster resume' to do again"});
       abandoned_.store(true);
       pool_.Abandon();
     }
@@ -151,7 +125,7 @@ class Watch {
   RemoteClientPool& pool_;
   SimulatedFederation& federation_;
   const double patience_seconds_;
-  Lines& lines_;
+  Log& log_;
   std::atomic<bool> abandoned_{false};
   Mutex mutex_;
   CondVar wake_;
@@ -159,13 +133,9 @@ class Watch {
   std::thread thread_;
 };
 
-absl::StatusOr<std::vector<RoundRecord>> CommittedRounds(Journal& journal) {
-  MUSTER_ASSIGN_OR_RETURN(const std::vector<std::string> records, journal.Records());
-  std::vector<RoundRecord> rounds;
-  for (const std::string& json : records) {
-    MUSTER_ASSIGN_OR_RETURN(rounds.emplace_back(), RoundRecordFromJson(json));
-  }
-  return rounds;
+// What the transport has to say. gRPC may have a last word when all else is gone: the lines hold the log.
+LogLine ConnectionLines(const std::shared_ptr<Log>& log) {
+  return [log](std::string_view line) { log->Write({.name = "connection", .message = std::string(line)}); };
 }
 
 // What the certificates' folder holds for a coordinator; empty for plain text.
@@ -173,73 +143,44 @@ struct Security {
   std::shared_ptr<grpc::ServerCredentials> credentials;
   std::shared_ptr<AccessControl> access;
 };
-absl::StatusOr<Security> LoadSecurity(const std::string& certs, const LogLine& log) {
+absl::StatusOr<Security> LoadSecurity(const std::string& certs, const std::shared_ptr<Log>& log) {
   if (certs.empty()) {
-    log("WARNING: plain text: anyone who reaches the port can take part and read models; use certificates "
-        "(muster certs) on any network that is not yours alone");
+    log->Write({.severity = Severity::kWarning,
+                .name = "plain_text",
+                .message =
+                    "plain text: anyone who reaches the port can take part and read models; use certificates "
+                    "(muster certs) on any network that is not yours alone"});
     return Security{};
   }
+  const LogLine line = ConnectionLines(log);
   MUSTER_ASSIGN_OR_RETURN(const TlsMaterial tls, LoadTls(TlsFilesIn(certs, "coordinator"), TlsRole::kServer));
   Security security;
   MUSTER_ASSIGN_OR_RETURN(security.access,
-                          AccessControl::Open(AccessControl::FilesIn(certs), tls.authority, log));
-  security.credentials = MakeServerCredentials(tls, security.access, log);
+                          AccessControl::Open(AccessControl::FilesIn(certs), tls.authority, line));
+  security.credentials = MakeServerCredentials(tls, security.access, line);
   return security;
 }
 
-// A change of the running federation, in terms of the configuration it runs by.
-absl::StatusOr<LiveChange> ParseChange(const v1::Experiment& config,
-                                       const std::map<std::string, std::string>& set) {
-  constexpr std::string_view kRate = "training.learning_rate_factor",
-                             kDeadline = "federation.deadline_seconds",
-                             kParticipation = "federation.participation";
-  LiveChange change;
-  std::vector<std::string> overrides;
-  for (const auto& [path, value] : set) {
-    double number = 0;
-    if (path == kRate) {
-      if (!absl::SimpleAtod(value, &number))
-        return InvalidInput(absl::StrCat(path, ": '", value, "' is no number"));
-      change.learning_rate_factor = number;
-    } else if (path == kDeadline || path == kParticipation || path.starts_with("federation.participation.")) {
-      overrides.push_back(absl::StrCat(path, "=", value));
-    } else {
-      return InvalidInput(absl::StrCat(path,
-                                       ": cannot be changed while the federation runs; what can: "
-                                       "federation.deadline_seconds, training.learning_rate_factor, "
-                                       "federation.participation"));
-    }
-  }
-  v1::Experiment changed;
-  MUSTER_RETURN_IF_ERROR(LoadConfig(ConfigToYaml(config), "change", "", overrides, changed));
-  for (const std::string& path : overrides) {
-    if (path.starts_with(kDeadline)) change.deadline_seconds = changed.federation().deadline_seconds();
-    if (path.starts_with(kParticipation))
-      change.participation = ToPluginConfig(changed.federation().participation());
-  }
-  return change;
-}
-
-// How many clients are connected, by what they do. Every state is named, so that one that empties shows 0.
-std::map<std::string, int64_t> ClientStates(const RemoteClientPool& pool) {
-  std::map<std::string, int64_t> states = {
-      {"idle", 0}, {"offered", 0}, {"training", 0}, {"uploading", 0}, {"done", 0}};
+// What clients do at this moment. Every state is named, so that one that empties shows 0.
+Moment DescribeClients(const RemoteClientPool& pool) {
+  constexpr int kMostClients = 2000;  // told of one by one
+  Moment moment;
+  moment.connected = {{"idle", 0}, {"offered", 0}, {"training", 0}, {"uploading", 0}, {"done", 0}};
   v1::Status status;
   pool.Describe(true, status);
   for (const v1::ClientStatus& client : status.clients()) {
-    const auto known = states.find(client.state());
-    if (known != states.end()) ++known->second;  // "gone" is not connected
+    const auto known = moment.connected.find(client.state());
+    if (known != moment.connected.end()) ++known->second;  // "gone" is not connected
+    if (status.clients_size() <= kMostClients) moment.clients[client.client()] = client.state();
   }
-  return states;
+  return moment;
 }
 
 // Serves the run in `dir` to its end, from wherever its journal is.
 absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, const std::string& dir,
-                        Journal& single_journal, SimulatedFederation& federation, ProgressMode progress,
-                        const std::string& metrics_address, std::chrono::steady_clock::time_point started) {
-  const auto shared_lines = std::make_shared<Lines>();  // gRPC may have a last word after this
-  Lines& lines = *shared_lines;
-  const LogLine log = [shared_lines](std::string_view line) { shared_lines->Say(line); };
+                        Journal& single_journal, SimulatedFederation& federation, const RunFlags& flags,
+                        std::chrono::steady_clock::time_point started) {
+  const std::shared_ptr<Log> log = flags.OpenLog(config.name());
   MUSTER_ASSIGN_OR_RETURN(const Security security, LoadSecurity(serving.certs, log));
   SharedJournal journal(single_journal);
   MUSTER_ASSIGN_OR_RETURN(const std::string id, FactOr(journal, kFederationFact, NewFederationId()));
@@ -260,7 +201,7 @@ absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, co
   options.max_update_bytes = service.max_update_bytes();
   options.upload_permits = service.upload_permits();
   options.access = security.access;
-  options.log = log;
+  options.log = [log](const LogEvent& event) { log->Write(event); };
   MUSTER_ASSIGN_OR_RETURN(const auto pool, RemoteClientPool::Start(std::move(options), federation.layout(),
                                                                    journal, std::move(spool), committed));
   ControlService control(id, *pool,
@@ -268,33 +209,40 @@ absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, co
                           .stop = [&federation] { federation.RequestStop(); },
                           .parse_change = [&config](const auto& set) { return ParseChange(config, set); }},
                          security.credentials != nullptr);
-  MUSTER_ASSIGN_OR_RETURN(const auto server, CoordinatorServer::Start(serving.listen, security.credentials,
-                                                                      *pool, log, {&control}));
+  MUSTER_ASSIGN_OR_RETURN(const auto server,
+                          CoordinatorServer::Start(serving.listen, security.credentials, *pool,
+                                                   ConnectionLines(log), {&control}));
   MUSTER_RETURN_IF_ERROR(WriteFileAtomic(dir + "/address", absl::StrCat(server->address(), "\n")));
   MUSTER_RETURN_IF_ERROR(
       journal.Put(kListenFact, server->address()));  // the port that clients know from now on
-  lines.Say(absl::StrCat("listening on ", server->address()));
+  log->Write({.name = "listening", .message = absl::StrCat("listening on ", server->address())});
 
-  MUSTER_ASSIGN_OR_RETURN(const auto metrics, ServeMetrics(metrics_address, config));
-  if (metrics != nullptr) {
-    metrics->metrics().SetClientStates([&pool] { return ClientStates(*pool); });
-  }
+  MUSTER_ASSIGN_OR_RETURN(const auto monitoring,
+                          Monitoring::Start(flags.monitoring, config, dir, committed, federation, *log,
+                                            /*failures_are_news=*/true));
+  monitoring->SetClients([&pool] { return DescribeClients(*pool).connected; },
+                         [&pool, &federation] {
+                           Moment moment = DescribeClients(*pool);
+                           moment.phase = PhaseOf(federation);
+                           return moment;
+                         });
   absl::Status status;
   bool abandoned = false;
   {
-    const Watch watch(*pool, federation, service.grace_seconds(), lines);
+    const Watch watch(*pool, federation, service.grace_seconds(), *log);
     const auto rounds = [&](std::vector<RoundListener*> listeners) {
       listeners.push_back(&control);
-      if (metrics != nullptr) listeners.push_back(metrics.get());
+      monitoring->AddTo(listeners);
       const StopOnSignals<SimulatedFederation, &SimulatedFederation::RequestStop> stop_on_signals(
           &federation);
       return federation.RunWith(*pool, &journal, std::move(listeners));
     };
     const absl::StatusOr<RunSummary> summary =
-        RunInDirectory(config, dir, journal, federation, progress, started, rounds);
-    if (summary.ok()) PrintSummary(*summary, dir);
+        RunInDirectory(config, dir, journal, federation, flags.progress(), started, rounds);
+    if (summary.ok()) TellSummary(*summary, dir, *log);
     status = summary.status();
     abandoned = watch.abandoned();
+    if (!abandoned) monitoring->Ended(status);
   }
   const bool restarting = federation.stop_requested();
   pool->SayGoodbye(!status.ok() && !abandoned ? "failed"
@@ -306,7 +254,7 @@ absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, co
   return abandoned && absl::IsCancelled(status) ? absl::OkStatus() : status;
 }
 
-absl::Status StartCoordinator(const CoordinatorArguments& arguments) {
+absl::Status StartCoordinator(const CoordinatorArguments& arguments, const RunFlags& flags) {
   const auto started = std::chrono::steady_clock::now();
   MUSTER_ASSIGN_OR_RETURN(const ExperimentFile experiment,
                           LoadExperiment(arguments.config, arguments.overrides));
@@ -336,13 +284,12 @@ absl::Status StartCoordinator(const CoordinatorArguments& arguments) {
   }
   WarnAboutSlowBlas();
   const absl::StatusOr<std::unique_ptr<SimulatedFederation>> federation =
-      SimulatedFederation::Create(config, WorkerCount(arguments.workers));
+      SimulatedFederation::Create(config, WorkerCount(flags.workers));
   if (!federation.ok()) return Annotate(federation.status(), arguments.config);
   if (!again) {
     MUSTER_ASSIGN_OR_RETURN(run.journal, CreateRun(config, dir));
   }
-  return Coordinate(config, serving, dir, *run.journal, **federation, arguments.progress, arguments.metrics,
-                    started);
+  return Coordinate(config, serving, dir, *run.journal, **federation, flags, started);
 }
 
 }  // namespace
@@ -352,19 +299,19 @@ absl::StatusOr<bool> IsCoordinatorRun(Journal& journal) {
   return listen.has_value();
 }
 
-absl::Status ResumeCoordinator(const ResumeArguments& arguments, Journal& journal,
+absl::Status ResumeCoordinator(const std::string& dir, const RunFlags& flags, Journal& journal,
                                const v1::Experiment& config) {
   const auto started = std::chrono::steady_clock::now();
   MUSTER_ASSIGN_OR_RETURN(const std::optional<std::string> listen, journal.Get(kListenFact));
   MUSTER_ASSIGN_OR_RETURN(const std::optional<std::string> certs, journal.Get(kCertsFact));
   WarnAboutSlowBlas();
   MUSTER_ASSIGN_OR_RETURN(const auto federation,
-                          SimulatedFederation::Create(config, WorkerCount(arguments.workers)));
-  return Coordinate(config, {.listen = listen.value_or(""), .certs = certs.value_or("")}, arguments.dir,
-                    journal, *federation, arguments.progress, arguments.metrics, started);
+                          SimulatedFederation::Create(config, WorkerCount(flags.workers)));
+  return Coordinate(config, {.listen = listen.value_or(""), .certs = certs.value_or("")}, dir, journal,
+                    *federation, flags, started);
 }
 
-void AddCoordinator(CLI::App& app, std::function<absl::Status()>& action) {
+void AddCoordinator(CLI::App& app, std::function<absl::Status()>& action, RunFlags& flags) {
   const auto arguments = std::make_shared<CoordinatorArguments>();
   auto* command = app.add_subcommand("coordinator", "Serve a federation of real clients");
   command->add_option("CONFIG", arguments->config, "Configuration file (YAML)")->required();
@@ -381,21 +328,10 @@ void AddCoordinator(CLI::App& app, std::function<absl::Status()>& action) {
   command->add_option(
       "--out", arguments->out,
       "Run directory (default: runs/NAME, numbered if taken); one that holds this run is gone on with");
-  command
-      ->add_option("--workers", arguments->workers, "Threads that evaluate the model (default: one per core)")
-      ->check(CLI::Range(1, 1024));
-  command
-      ->add_option("--metrics", arguments->metrics,
-                   "Serve Prometheus metrics at this address, e.g. 127.0.0.1:9464")
-      ->type_name("HOST:PORT");
-  auto* quiet = command->add_flag_callback(
-      "--quiet", [arguments] { arguments->progress = ProgressMode::kQuiet; }, "No progress");
-  command
-      ->add_flag_callback(
-          "--json", [arguments] { arguments->progress = ProgressMode::kJson; },
-          "Every committed round as one JSON line on standard output")
-      ->excludes(quiet);
-  command->callback([&action, arguments] { action = [arguments] { return StartCoordinator(*arguments); }; });
+  flags.AddTo(command, "Threads that evaluate the model (default: one per core)");
+  command->callback([&action, &flags, arguments] {
+    action = [&flags, arguments] { return StartCoordinator(*arguments, flags); };
+  });
 }
 
 }  // namespace muster

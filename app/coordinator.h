@@ -2,7 +2,9 @@
 #ifndef MUSTER_APP_COORDINATOR_H_
 #define MUSTER_APP_COORDINATOR_H_
 
-#include "app/commands.h"
+#include <string>
+
+#include "app/run_flags.h"
 #include "core/status.h"
 #include "muster/v1/experiment.pb.h"
 #include "server/journal/journal.h"
@@ -13,7 +15,7 @@ namespace muster {
 absl::StatusOr<bool> IsCoordinatorRun(Journal& journal);
 
 // Goes on with such a run, where and how it was served before.
-absl::Status ResumeCoordinator(const ResumeArguments& arguments, Journal& journal,
+absl::Status ResumeCoordinator(const std::string& dir, const RunFlags& flags, Journal& journal,
                                const v1::Experiment& config);
 
 }  // namespace muster

@@ -1,5 +1,6 @@
 // The muster command: arguments in, exit code out.
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <functional>
@@ -10,28 +11,6 @@
 
 namespace muster {
 namespace {
-
-// Flags that simulate and resume share.
-struct RunFlags {
-  int workers = 0;
-  bool quiet = false;
-  bool json = false;
-  std::string metrics;
-
-  void AddTo(CLI::App* command) {
-    command
-        ->add_option("--workers", workers, "Worker threads (default: one per core); never shows in a result")
-        ->check(CLI::Range(1, 1024));
-    auto* quiet_flag = command->add_flag("--quiet", quiet, "No progress");
-    command->add_flag("--json", json, "Every committed round as one JSON line on standard output")
-        ->excludes(quiet_flag);
-    command->add_option("--metrics", metrics, "Serve Prometheus metrics at this address, e.g. 127.0.0.1:9464")
-        ->type_name("HOST:PORT");
-  }
-  ProgressMode progress() const {
-    return quiet ? ProgressMode::kQuiet : json ? ProgressMode::kJson : ProgressMode::kAuto;
-  }
-};
 
 int Run(int argc, char** argv) {
   CLI::App app("Muster: federated learning, simulated and served", "muster");
@@ -49,37 +28,28 @@ int Run(int argc, char** argv) {
         ->expected(1);
   };
 
+  constexpr char kWorkers[] = "Worker threads (default: one per core); never shows in a result";
   RunFlags flags;
   SimulateArguments simulate;
   auto* simulate_command = app.add_subcommand("simulate", "Run a whole federation in this process");
   add_config(simulate_command);
   simulate_command->add_option("--out", simulate.out,
                                "Run directory (default: runs/NAME, numbered if taken)");
-  flags.AddTo(simulate_command);
+  flags.AddTo(simulate_command, kWorkers);
   simulate_command->callback([&] {
     action = [&] {
       simulate.config = config;
       simulate.overrides = overrides;
-      simulate.workers = flags.workers;
-      simulate.progress = flags.progress();
-      simulate.metrics = flags.metrics;
-      return Simulate(simulate);
+      return Simulate(simulate, flags);
     };
   });
 
-  ResumeArguments resume;
+  std::string resume_dir;
   auto* resume_command =
       app.add_subcommand("resume", "Go on with an interrupted run, to the same final bits");
-  resume_command->add_option("DIR", resume.dir, "Run directory")->required();
-  flags.AddTo(resume_command);
-  resume_command->callback([&] {
-    action = [&] {
-      resume.workers = flags.workers;
-      resume.progress = flags.progress();
-      resume.metrics = flags.metrics;
-      return Resume(resume);
-    };
-  });
+  resume_command->add_option("DIR", resume_dir, "Run directory")->required();
+  flags.AddTo(resume_command, kWorkers);
+  resume_command->callback([&] { action = [&] { return Resume(resume_dir, flags); }; });
 
   ClientArguments client;
   auto* client_command =
@@ -111,11 +81,12 @@ int Run(int argc, char** argv) {
       ->add_option("--patience", client.patience_seconds,
                    "Give up after so many seconds without the coordinator (default: never)")
       ->check(CLI::NonNegativeNumber);
+  flags.log.AddTo(client_command);
   client_command->callback([&] {
     action = [&] {
       client.config = config;
       client.overrides = overrides;
-      return Client(client);
+      return Client(client, flags.log);
     };
   });
 
@@ -153,7 +124,7 @@ int Run(int argc, char** argv) {
 
   AddSweep(app, action);
   AddCerts(app, action);
-  AddCoordinator(app, action);
+  AddCoordinator(app, action, flags);
   AddControl(app, action);
   AddHealth(app, action);
 
@@ -165,7 +136,13 @@ int Run(int argc, char** argv) {
     return 2;
   }
   const absl::Status status = action();
-  if (!status.ok()) std::fprintf(stderr, "muster: %s\n", Message(status).c_str());
+  if (status.ok()) return ExitCode(status);
+  if (flags.log.format == LogFormat::kJson) {
+    const LogEvent failed{.severity = Severity::kError, .name = "failed", .message = Message(status)};
+    std::fputs(ToJsonLine(failed, /*federation=*/"", std::chrono::system_clock::now()).c_str(), stderr);
+  } else {
+    std::fprintf(stderr, "muster: %s\n", Message(status).c_str());
+  }
   return ExitCode(status);
 }
 

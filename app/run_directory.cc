@@ -143,7 +143,12 @@ absl::Status WriteInputs(const v1::Experiment& config, const std::string& dir,
 
 }  // namespace
 
-void PrintSummary(const RunSummary& summary, const std::string& dir) {
+void TellSummary(const RunSummary& summary, const std::string& dir, Log& log) {
+  if (log.format() == LogFormat::kJson) {
+    return log.Write({.name = "run_summary",
+                      .message = absl::StrCat(summary.rounds, " rounds (", Ending(summary.finish_reason),
+                                              "), model_sha256 ", summary.model_sha256, ", in ", dir)});
+  }
   std::fprintf(stderr, "\n%s: %lld rounds (%s)\n", summary.name.c_str(),
                static_cast<long long>(summary.rounds), Ending(summary.finish_reason).c_str());
   if (summary.final) {
@@ -218,16 +223,6 @@ absl::StatusOr<OpenedRun> OpenRun(const std::string& dir) {
   return run;
 }
 
-absl::StatusOr<std::unique_ptr<MetricsEndpoint>> ServeMetrics(const std::string& address,
-                                                              const v1::Experiment& config) {
-  if (address.empty()) return nullptr;
-  absl::StatusOr<std::unique_ptr<MetricsEndpoint>> endpoint =
-      MetricsEndpoint::Open(address, config.name(), MUSTER_VERSION);
-  if (!endpoint.ok()) return Annotate(endpoint.status(), "--metrics");
-  std::fprintf(stderr, "metrics: %s\n", (*endpoint)->url().c_str());
-  return endpoint;
-}
-
 absl::StatusOr<RunSummary> RunInDirectory(const v1::Experiment& config, const std::string& dir,
                                           Journal& journal, const SimulatedFederation& federation,
                                           ProgressMode mode, std::chrono::steady_clock::time_point started,
@@ -239,9 +234,9 @@ absl::StatusOr<RunSummary> RunInDirectory(const v1::Experiment& config, const st
   if (earlier_text) (void)absl::SimpleAtod(*earlier_text, &earlier_seconds);
 
   Progress progress(StandardProgress(mode));
-  RoundsLog log(dir, std::move(committed));
+  RoundsLog rounds_log(dir, std::move(committed));
   FinishListener finish;
-  std::vector<RoundListener*> listeners = {&log, &progress, &finish};
+  std::vector<RoundListener*> listeners = {&rounds_log, &progress, &finish};
   std::optional<WeightsWriter> weights;
   if (config.record().weights_every() > 0) {
     listeners.push_back(&weights.emplace(dir, config.record().weights_every(), federation.layout()));
@@ -251,9 +246,9 @@ absl::StatusOr<RunSummary> RunInDirectory(const v1::Experiment& config, const st
       earlier_seconds + std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   MUSTER_RETURN_IF_ERROR(journal.Put("wall_seconds", absl::StrCat(wall_seconds)));
   MUSTER_RETURN_IF_ERROR(model.status());
-  MUSTER_RETURN_IF_ERROR(log.status());
+  MUSTER_RETURN_IF_ERROR(rounds_log.status());
   if (weights) MUSTER_RETURN_IF_ERROR(weights->status());
-  return WriteResults(config, dir, journal, federation, *model, finish.why(), wall_seconds);
+  return WriteResults(config, dir, journal, federation, *model, finish.why(), wall_seconds, log);
 }
 
 }  // namespace muster

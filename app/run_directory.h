@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "core/log.h"
 #include "core/status.h"
 #include "muster/v1/experiment.pb.h"
 #include "server/journal/journal.h"
-#include "server/monitoring/metrics_endpoint.h"
 #include "server/monitoring/progress.h"
 #include "server/monitoring/run_files.h"
 #include "server/rounds/events.h"
@@ -34,10 +34,6 @@ struct OpenedRun {
 };
 absl::StatusOr<OpenedRun> OpenRun(const std::string& dir);
 
-// Serves the run's metrics at `address` from now on and says where; null if `address` is "".
-absl::StatusOr<std::unique_ptr<MetricsEndpoint>> ServeMetrics(const std::string& address,
-                                                              const v1::Experiment& config);
-
 // What runs the rounds: gives the engine the listeners, returns the final model.
 using Rounds = std::function<absl::StatusOr<std::vector<float>>(std::vector<RoundListener*>)>;
 
@@ -48,8 +44,9 @@ absl::StatusOr<RunSummary> RunInDirectory(const v1::Experiment& config, const st
                                           ProgressMode mode, std::chrono::steady_clock::time_point started,
                                           const Rounds& rounds);
 
-// What a person at the terminal wants to know of a run that has ended.
-void PrintSummary(const RunSummary& summary, const std::string& dir);
+// What one wants to know of a run that has ended: some lines for a person, or an event of a log of JSON
+// lines.
+void TellSummary(const RunSummary& summary, const std::string& dir, Log& log);
 
 }  // namespace muster
 

@@ -1,9 +1,12 @@
 #include "server/monitoring/http_server.h"
 
 #include <httplib.h>
+#include <netinet/tcp.h>
 
+#include <atomic>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -11,8 +14,10 @@
 namespace muster {
 namespace {
 
-constexpr size_t kThreads = 2;  // Prometheus and one person
+constexpr char kText[] = "text/plain; charset=utf-8";
+constexpr size_t kThreads = 3;  // Prometheus and two people; beside the readers of streams
 constexpr time_t kPatienceSeconds = 5;
+constexpr unsigned kVanishedMilliseconds = 20'000;  // a reader that acknowledges nothing for so long is gone
 
 }  // namespace
 
@@ -20,15 +25,18 @@ struct HttpServer::Impl {
   httplib::Server server;
   std::thread thread;
   int port = 0;
+  size_t threads = kThreads;
+  std::vector<std::function<void()>> closers;  // of streams
 };
 
 HttpServer::HttpServer() : impl_(std::make_unique<Impl>()) {
   httplib::Server& server = impl_->server;
-  server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
+  server.new_task_queue = [this] { return new httplib::ThreadPool(impl_->threads); };
   // The library would share a port with whoever listens there already.
   server.set_socket_options([](int socket) {
     const int on = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &kVanishedMilliseconds, sizeof(kVanishedMilliseconds));
   });
   server.set_keep_alive_max_count(1);  // a scraper that lingers must not hold a thread
   server.set_read_timeout(kPatienceSeconds);
@@ -37,16 +45,59 @@ HttpServer::HttpServer() : impl_(std::make_unique<Impl>()) {
 }
 
 HttpServer::~HttpServer() {
+  for (const auto& close : impl_->closers) close();
   impl_->server.stop();
   if (impl_->thread.joinable()) impl_->thread.join();
 }
 
 void HttpServer::Get(const std::string& path, const std::string& content_type,
-                     std::function<std::string()> body) {
-  impl_->server.Get(
-      path, [content_type, body = std::move(body)](const httplib::Request&, httplib::Response& response) {
-        response.set_content(body(), content_type);
+                     std::function<HttpAnswer()> answer, std::map<std::string, std::string> headers) {
+  impl_->server.Get(path, [content_type, answer = std::move(answer), headers = std::move(headers)](
+                              const httplib::Request&, httplib::Response& response) {
+    for (const auto& [name, value] : headers) response.set_header(name, value);
+    const HttpAnswer made = answer();
+    response.status = made.status;
+    response.set_content(made.body, made.status == 200 ? content_type : kText);
+  });
+}
+
+void HttpServer::Post(const std::string& path, std::function<HttpAnswer(const HttpRequest&)> answer) {
+  impl_->server.Post(
+      path, [answer = std::move(answer)](const httplib::Request& request, httplib::Response& response) {
+        const HttpAnswer made =
+            answer({.body = request.body, .authorization = request.get_header_value("Authorization")});
+        response.status = made.status;
+        response.set_content(made.body, kText);
       });
+}
+
+void HttpServer::Stream(const std::string& path, int most_readers, std::function<NextMessage()> open,
+                        std::function<void()> close) {
+  impl_->threads += static_cast<size_t>(most_readers);
+  impl_->closers.push_back(std::move(close));
+  const auto readers = std::make_shared<std::atomic<int>>(0);
+  impl_->server.Get(path, [=, open = std::move(open)](const httplib::Request&, httplib::Response& response) {
+    if (readers->fetch_add(1) >= most_readers) {
+      readers->fetch_sub(1);
+      response.status = 503;
+      response.set_header("Retry-After", "5");
+      response.set_content("too many readers\n", kText);
+      return;
+    }
+    response.set_header("Cache-Control", "no-store");
+    response.set_chunked_content_provider(
+        "text/event-stream",
+        [next = open()](size_t, httplib::DataSink& sink) {
+          const std::optional<std::string> message = next();
+          if (!message) {
+            sink.done();
+            return true;
+          }
+          const std::string event = message->empty() ? ":\n\n" : ServerSentEvent(*message);
+          return sink.write(event.data(), event.size());
+        },
+        [readers](bool) { readers->fetch_sub(1); });
+  });
 }
 
 absl::Status HttpServer::Start(const std::string& address) {
@@ -73,5 +124,15 @@ absl::Status HttpServer::Start(const std::string& address) {
 }
 
 int HttpServer::port() const { return impl_->port; }
+
+std::string ServerSentEvent(const std::string& message) {
+  std::string event = "data: ";
+  for (const char c : message) {
+    if (c == '\r') continue;  // would end the line, too
+    event += c;
+    if (c == '\n') event += "data: ";
+  }
+  return event + "\n\n";
+}
 
 }  // namespace muster

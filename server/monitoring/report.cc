@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/monitoring/comparison.h"
-#include "server/monitoring/report_assets.h"
+#include "server/monitoring/page_assets.h"
 #include "server/monitoring/units.h"
 
 namespace muster {
@@ -377,9 +377,12 @@ absl::StatusOr<std::string> RenderReport(std::span<const Run> runs) {
   if (runs.size() > 1 && title.size() > kMaxTitle) title = absl::StrCat(runs.size(), " runs compared");
   title = EscapeHtml(title);
   const std::string data = ScriptJson(json);
-  return FillIn(
-      kReportHtml,
-      {{"TITLE", title}, {"CSS", kReportCss}, {"CHART_JS", kChartJs}, {"DATA", data}, {"JS", kReportJs}});
+  return FillIn(kReportHtml, {{"TITLE", title},
+                              {"CSS", kPagesCss},
+                              {"CHART_JS", kChartJs},
+                              {"DATA", data},
+                              {"PLOTS_JS", kPlotsJs},
+                              {"JS", kReportJs}});
 }
 
 }  // namespace muster

@@ -51,6 +51,26 @@ bool IsMultiple(int64_t rounds, int64_t every) { return every > 0 && rounds % ev
 
 }  // namespace
 
+std::string_view PhaseName(Phase phase) {
+  switch (phase) {
+    case Phase::kIdle:
+      return "waiting";
+    case Phase::kSelect:
+      return "select";
+    case Phase::kTrain:
+      return "train";
+    case Phase::kApply:
+      return "apply";
+    case Phase::kEvaluate:
+      return "evaluate";
+    case Phase::kCommit:
+      return "commit";
+    case Phase::kFinished:
+      return "finished";
+  }
+  return "";
+}
+
 struct RoundEngine::Round {
   Decision decision;
   std::vector<ClientInfo> cohort;             // ascending by id

@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "compression/error_feedback.h"
@@ -70,6 +71,8 @@ struct EngineParts {
 };
 
 enum class Phase { kIdle, kSelect, kTrain, kApply, kEvaluate, kCommit, kFinished };
+// "waiting", "select", "train", "apply", "evaluate", "commit", "finished".
+std::string_view PhaseName(Phase phase);
 
 class RoundEngine {
  public:

@@ -11,26 +11,6 @@ namespace {
 
 constexpr int kFailuresShown = 20;
 
-const char* PhaseName(Phase phase) {
-  switch (phase) {
-    case Phase::kIdle:
-      return "waiting";
-    case Phase::kSelect:
-      return "select";
-    case Phase::kTrain:
-      return "train";
-    case Phase::kApply:
-      return "apply";
-    case Phase::kEvaluate:
-      return "evaluate";
-    case Phase::kCommit:
-      return "commit";
-    case Phase::kFinished:
-      return "finished";
-  }
-  return "";
-}
-
 v1::FailureStatus ToStatus(int64_t round, const ClientFailure& failure) {
   v1::FailureStatus status;
   status.set_round(round);
@@ -88,7 +68,7 @@ void ControlService::Describe(bool clients, v1::Status& status) {
   const absl::Status there = steering_.engine([&status](RoundEngine& engine) {
     status.set_paused(engine.paused());
     const Phase phase = engine.phase();
-    status.set_phase(engine.paused() && phase == Phase::kIdle ? "paused" : PhaseName(phase));
+    status.set_phase(engine.paused() && phase == Phase::kIdle ? "paused" : std::string(PhaseName(phase)));
     return absl::OkStatus();
   });
   if (!there.ok())

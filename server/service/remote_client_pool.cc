@@ -73,8 +73,8 @@ RemoteClientPool::~RemoteClientPool() {
   if (thread_.joinable()) thread_.join();
 }
 
-void RemoteClientPool::Log(const std::string& line) const {
-  if (options_.log) options_.log(line);
+void RemoteClientPool::Log(const LogEvent& event) const {
+  if (options_.log) options_.log(event);
 }
 
 // Journals what has to be on disk before a client hears of it, and looks at the clock.
@@ -278,8 +278,6 @@ absl::Status RemoteClientPool::Run(const Task& task, std::span<const ClientId> c
 
 bool RemoteClientPool::Deliver(Answer answer, absl::FunctionRef<bool(Outcome)> sink) {
   if (auto* failure = std::get_if<ClientFailure>(&answer.outcome); failure != nullptr) {
-    Log(absl::StrCat("client ", failure->client, ": ", failure->stage, ": ", failure->code, ": ",
-                     failure->message));
     sink(std::move(*failure));
     return false;
   }
@@ -306,8 +304,6 @@ bool RemoteClientPool::Deliver(Answer answer, absl::FunctionRef<bool(Outcome)> s
     settled = v1::Settled();
     settled.set_round(round);
     settled.set_accepted(true);
-  } else {
-    Log(absl::StrCat("client ", answer.client, ": verify: ", settled.code(), ": ", settled.message()));
   }
   const MutexLock lock(&mutex_);
   round_->Settle(answer.client, settled);

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/log.h"
 #include "core/mutex.h"
 #include "core/parameters.h"
 #include "core/status.h"
@@ -47,8 +48,8 @@ struct PoolOptions {
   // Who may (still) take part; null: all may. The service's credentials check every call by themselves; the
   // pool ends sessions that go on.
   std::shared_ptr<AccessControl> access;
-  // One line for people; null: nobody listens. Called from any thread.
-  std::function<void(const std::string& line)> log;
+  // null: nobody listens. Called from any thread, also with the pool's lock held.
+  std::function<void(const LogEvent&)> log;
 };
 
 // Thread-safe. Calls from the service never block for long: what has to wait for the disk waits in a thread
@@ -145,7 +146,7 @@ class RemoteClientPool final : public ClientPool {
   bool Deliver(Answer answer, absl::FunctionRef<bool(Outcome)> sink);
   absl::StatusOr<Update> Verify(const SpooledUpdate& spooled) const;
   int64_t MaxUpdateBytes(const Task& task) const;
-  void Log(const std::string& line) const;
+  void Log(const LogEvent& event) const;
 
   const PoolOptions options_;
   const Layout& layout_;

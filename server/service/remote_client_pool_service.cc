@@ -160,7 +160,10 @@ absl::StatusOr<Participant*> RemoteClientPool::CheckJoin(const Peer& peer, const
 void RemoteClientPool::Join(const std::shared_ptr<ClientLink>& link, const v1::Join& join) {
   const absl::StatusOr<Participant*> checked = CheckJoin(link->peer(), join);
   if (!checked.ok()) {
-    Log(absl::StrCat("a client at ", link->peer().address, " was refused: ", Message(checked.status())));
+    Log({.severity = Severity::kWarning,
+         .name = "client_refused",
+         .message = absl::StrCat("a client at ", link->peer().address,
+                                 " was refused: ", Message(checked.status()))});
     link->Close(checked.status());
     strangers_.erase(link);
     return;
@@ -187,7 +190,10 @@ void RemoteClientPool::Join(const std::shared_ptr<ClientLink>& link, const v1::J
   if (join.clock_ms() != 0) {
     const double off = static_cast<double>(join.clock_ms() - WallClockMs()) / 1000;
     if (std::fabs(off) > kOddClockSeconds) {
-      Log(absl::StrCat("client ", participant.number, ": its clock is ", off, " s off this coordinator's"));
+      Log({.severity = Severity::kWarning,
+           .name = "client_clock_is_off",
+           .message = absl::StrCat("its clock is ", off, " s off this coordinator's"),
+           .client = participant.number});
     }
   }
   if (known) return Admit(participant, link);
@@ -213,6 +219,10 @@ void RemoteClientPool::Admit(Participant& participant, const std::shared_ptr<Cli
   welcome.set_max_chunk_bytes(kMaxChunkBytes);
   welcome.set_clock_ms(WallClockMs());
   link->Send(std::move(message));
+  Log({.name = "client_joined",
+       .message = absl::StrCat("joined as ", participant.identity),
+       .client = participant.number,
+       .in_progress_line = true});
   if (goodbye_) {
     v1::ServerMessage goodbye;
     *goodbye.mutable_goodbye() = *goodbye_;
@@ -230,6 +240,10 @@ void RemoteClientPool::Admit(Participant& participant, const std::shared_ptr<Cli
 void RemoteClientPool::Part(Participant& participant) {
   const double now = options_.now();
   roster_.Disconnect(participant, now);
+  Log({.name = "client_disconnected",
+       .message = "its session ended",
+       .client = participant.number,
+       .in_progress_line = true});
   if (round_ && round_->Has(participant.number)) round_->Vanish(participant.number, now);
   changed_.NotifyAll();
 }
@@ -302,7 +316,10 @@ void RemoteClientPool::Tick() {
         participant.link->Send(std::move(message));
       }
       participant.link->Close(end, /*at_once=*/absl::IsUnavailable(end));
-      Log(absl::StrCat("client ", number, " is cut off: ", Message(end)));
+      Log({.severity = Severity::kWarning,
+           .name = "client_cut_off",
+           .message = absl::StrCat("is cut off: ", Message(end)),
+           .client = number});
       Part(participant);
     } else if (now - participant.told_at >= options_.heartbeat_seconds) {
       v1::ServerMessage message;

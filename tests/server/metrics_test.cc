@@ -9,7 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "core/file.h"
 #include "server/monitoring/http_server.h"
-#include "server/monitoring/metrics_endpoint.h"
+#include "server/monitoring/monitoring_endpoint.h"
 
 namespace muster {
 namespace {
@@ -168,11 +168,11 @@ TEST(Metrics, TheDocumentationIsTheTable) {
       << "write it anew: MUSTER_WRITE_DOCUMENTATION=1 ctest -R server";
 }
 
-TEST(MetricsEndpoint, ServesMetricsAndHealth) {
-  const auto endpoint = MetricsEndpoint::Open("127.0.0.1:0", "fed", "1");
+TEST(MonitoringEndpoint, ServesMetricsAndHealth) {
+  const auto endpoint = MonitoringEndpoint::Open("127.0.0.1:0", "fed", "1");
   ASSERT_TRUE(endpoint.ok()) << endpoint.status();
   RunOneRound(**endpoint);
-  const std::string url = (*endpoint)->url();  // http://127.0.0.1:PORT/metrics
+  const std::string url = (*endpoint)->url();  // http://127.0.0.1:PORT/
   httplib::Client client(url.substr(0, url.rfind('/')));
   const auto health = client.Get("/healthz");
   ASSERT_TRUE(health);

@@ -1,130 +1,19 @@
 'use strict';
-// Draws the page from the JSON in #report-data. Text of the runs only ever enters as text, never as HTML.
+// Draws the report from the JSON in #report-data.
 (() => {
+  const {$, css, color, bytes, percent, number, shorten, count, element, svg, fillTable, show, draw, legend, axis, line,
+         drawLines, drawBars, bars, restyle} = Plots;
   const report = JSON.parse(document.getElementById('report-data').textContent);
   const runs = report.runs;
   const several = runs.length > 1;
-  const charts = new Map();  // by canvas id
-  const $ = (id) => document.getElementById(id);
-
-  // ---- Colours --------------------------------------------------------------------------------------------
-  const kPalette = [
-    '#3b7dd8', '#e4812f', '#3f9f62', '#c94f58', '#8567c9', '#8f6a4e', '#d576b5', '#7d8794', '#b6a62d',
-    '#2fa9bd'
-  ];
-  const color = (i, count = 0) => count <= kPalette.length ? kPalette[i % kPalette.length] :
-                                                             `hsl(${Math.round((i * 360) / count)} 55% 55%)`;
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
-  // ---- Numbers as text ------------------------------------------------------------------------------------
-  function bytes(value) {
-    const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
-    let unit = 0;
-    while (value >= 999.5 && unit < units.length - 1) {
-      value /= 1000;
-      ++unit;
-    }
-    return `${unit === 0 ? Math.round(value) : +value.toPrecision(3)} ${units[unit]}`;
-  }
-  const percent = (value) => `${+ (100 * value).toFixed(2)}%`;
-  const number = (value) =>
-      (value === null ? '\u2013' : value.toLocaleString('en', {maximumSignificantDigits: 5}));
-  const shorten = (text) => (text.length > 40 ? `${text.slice(0, 39)}\u2026` : text);
-  const count = (value) => value.toLocaleString('en');
-
-  // ---- Elements -------------------------------------------------------------------------------------------
-  function build(node, attributes, children) {
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-    node.append(...children);
-    return node;
-  }
-  const element = (tag, attributes = {}, ...children) =>
-      build(document.createElement(tag), attributes, children);
-  const svg = (tag, attributes = {}, ...children) =>
-      build(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children);
-  function fillTable(id, columns, rows, textColumns = []) {
-    const name = (i) => (textColumns.includes(i) ? {class: 'text'} : {});
-    const head = element('tr', {}, ...columns.map((column, i) => element('th', name(i), column)));
-    const body = rows.map((row) => element('tr', {}, ...row.map((cell, i) => element('td', name(i), cell))));
-    $(id).replaceChildren(element('thead', {}, head), element('tbody', {}, ...body));
-  }
-  function show(id, visible) {
-    $(id).hidden = !visible;
-    return visible;
-  }
-
-  // ---- Charts ---------------------------------------------------------------------------------------------
-  function draw(id, config) {
-    charts.get(id)?.destroy();
-    config.options = {
-      animation: false,
-      responsive: true,
-      maintainAspectRatio: false,
-      normalized: true,
-      interaction: {mode: 'nearest', axis: 'x', intersect: false},
-      ...config.options,
-    };
-    charts.set(id, new Chart($(id), config));
-  }
-  const legend = (display) =>
-      ({display, position: 'bottom', labels: {boxWidth: 10, boxHeight: 10, padding: 14}});
-  const axis = (title, more = {}) => ({
-    title: {display: Boolean(title), text: title, font: {size: 12}},
-    grid: {color: css('--line'), drawBorder: false},
-    ...more,
-  });
 
   const horizontal = () => document.querySelector('input[name=axis]:checked').value;
   const points = (curve, column, key) =>
       curve[column].map((y, i) => ({x: curve[key][i], y})).filter((p) => p.y !== null);
-  const line = (run, i, data, more = {}) => ({
-    label: shorten(run.label),
-    data,
-    borderColor: color(i),
-    backgroundColor: color(i),
-    borderWidth: 2,
-    pointRadius: data.length > 40 ? 0 : 2,
-    pointHitRadius: 6,
-    tension: 0,
-    ...more,
-  });
-
-  function drawLines(id, datasets, key, format, yAxis = {}) {
-    const place = (x) => (key === 'bytes' ? bytes(x) : `Round ${x}`);
-    const lastRound = Math.max(1, ...datasets.map(({data}) => data.at(-1)?.x ?? 1));
-    const labels = Math.max(3, Math.min(9, Math.floor($(id).parentNode.clientWidth / 75)));
-    draw(id, {
-      type: 'line',
-      data: {datasets},
-      options: {
-        scales: {
-          x: axis(key === 'bytes' ? 'uploaded by all clients' : 'round', {
-            type: 'linear',
-            ...(key === 'bytes' ? {min: 0} : {max: lastRound}),
-            ticks: {
-              maxTicksLimit: labels,
-              maxRotation: 0,
-              ...(key === 'bytes' ? {callback: bytes} : {precision: 0})
-            },
-          }),
-          y: axis('', {ticks: {callback: format, maxTicksLimit: 7}, ...yAxis}),
-        },
-        plugins: {
-          legend: legend(datasets.length > 1),
-          tooltip: {
-            callbacks: {
-              title: (items) => (items.length ? place(items[0].parsed.x) : ''),
-              label: (item) => item.raw.text ?? `${item.dataset.label}: ${format(item.parsed.y)}`,
-            }
-          },
-        },
-      },
-    });
-  }
 
   function drawCurves() {
     const key = horizontal();
-    const curves = (curve, column) => runs.map((run, i) => line(run, i, points(run[curve], column, key)));
+    const curves = (curve, column) => runs.map((run, i) => line(run.label, i, points(run[curve], column, key)));
     if (show('accuracy-figure', runs.some((run) => run.classes))) {
       drawLines('accuracy-chart', curves('test', 'accuracy'), key, percent);
     }
@@ -137,10 +26,10 @@
     runs.forEach((run, i) => {
       const asked = points(run.cohort, 'asked', 'round');
       const label = (what) => (several ? `${shorten(run.label)}: ${what}` : what);
-      datasets.push(line(run, i, asked, {label: label('asked'), stepped: 'middle', pointRadius: 0}));
+      datasets.push(line(run.label, i, asked, {label: label('asked'), stepped: 'middle', pointRadius: 0}));
       if (!several && run.failures !== null) {
         datasets.push(line(
-            run, 1, points(run.cohort, 'accepted', 'round'),
+            run.label, 1, points(run.cohort, 'accepted', 'round'),
             {label: 'accepted', stepped: 'middle', pointRadius: 0, borderWidth: 1.2}));
       }
       if (run.searches.length > 0) {
@@ -150,7 +39,7 @@
               y: search.chosen,
               text: `search: ${count(search.previous)} \u2192 ${count(search.chosen)} clients`,
             }));
-        datasets.push(line(run, i, marks, {
+        datasets.push(line(run.label, i, marks, {
           label: label('search, size chosen'),
           showLine: false,
           pointRadius: 4.5,
@@ -163,22 +52,6 @@
     drawLines(
         'cohort-chart', datasets, 'round', count, {beginAtZero: true, grace: '5%', ticks: {precision: 0}});
   }
-
-  function drawBars(
-      id, labels, datasets, {stacked = false, x = {}, y = {}, showLegend = false, tooltip = {}} = {}) {
-    draw(id, {
-      type: 'bar',
-      data: {labels, datasets},
-      options: {
-        scales: {
-          x: axis('', {stacked, ...x, grid: {display: false}}),
-          y: axis('', {stacked, beginAtZero: true, ...y})
-        },
-        plugins: {legend: legend(showLegend), tooltip: {callbacks: tooltip}},
-      },
-    });
-  }
-  const bars = (data, i = 0, more = {}) => ({data, backgroundColor: color(i), maxBarThickness: 46, ...more});
 
   // ---- Sections of one run --------------------------------------------------------------------------------
   // The losses of a search's candidates over their size, against the reference loss.
@@ -256,7 +129,7 @@
     run.told.forEach(({round, labels, curves}, t) => {
       const datasets = curves.map((values, i) => {
         const data = values.map((y, r) => ({x: round[r], y})).filter((p) => p.y !== null);
-        return line({label: labels[i]}, i, data, {borderColor: color(i, labels.length),
+        return line(labels[i], i, data, {borderColor: color(i, labels.length),
                                                   backgroundColor: color(i, labels.length)});
       });
       drawLines(`told-chart-${t}`, datasets, 'round', number);
@@ -401,9 +274,7 @@
   }
 
   function drawAll() {
-    Chart.defaults.color = css('--soft');
-    Chart.defaults.borderColor = css('--line');
-    Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
+    restyle();
     drawComparison();
     drawCurves();
     drawCohort();
