@@ -248,7 +248,7 @@ absl::StatusOr<RunSummary> RunInDirectory(const v1::Experiment& config, const st
   MUSTER_RETURN_IF_ERROR(model.status());
   MUSTER_RETURN_IF_ERROR(rounds_log.status());
   if (weights) MUSTER_RETURN_IF_ERROR(weights->status());
-  return WriteResults(config, dir, journal, federation, *model, finish.why(), wall_seconds, log);
+  return WriteResults(config, dir, journal, federation, *model, finish.why(), wall_seconds);
 }
 
 }  // namespace muster

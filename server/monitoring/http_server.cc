@@ -3,13 +3,14 @@
 #include <httplib.h>
 #include <netinet/tcp.h>
 
-#include <atomic>
+#include <chrono>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "core/mutex.h"
 
 namespace muster {
 namespace {
@@ -17,7 +18,45 @@ namespace {
 constexpr char kText[] = "text/plain; charset=utf-8";
 constexpr size_t kThreads = 3;  // Prometheus and two people; beside the readers of streams
 constexpr time_t kPatienceSeconds = 5;
+constexpr double kGoodbyeSeconds = 2;               // for the last messages of streams
 constexpr unsigned kVanishedMilliseconds = 20'000;  // a reader that acknowledges nothing for so long is gone
+
+// How many read a stream.
+class Readers {
+ public:
+  explicit Readers(int most) : most_(most) {}
+  bool Enter() {
+    const MutexLock lock(&mutex_);
+    if (count_ == most_) return false;
+    ++count_;
+    return true;
+  }
+  void Leave() {
+    const MutexLock lock(&mutex_);
+    --count_;
+    left_.NotifyAll();
+  }
+  // Waits until all have left, for so long at most.
+  void WaitUntilNone(std::chrono::steady_clock::time_point deadline) {
+    const MutexLock lock(&mutex_);
+    while (count_ > 0) {
+      const std::chrono::duration<double> left = deadline - std::chrono::steady_clock::now();
+      if (left.count() <= 0) return;
+      left_.WaitFor(&mutex_, left.count());
+    }
+  }
+
+ private:
+  const int most_;
+  Mutex mutex_;
+  CondVar left_;
+  int count_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+struct OpenStream {
+  std::function<void()> close;
+  std::shared_ptr<Readers> readers;
+};
 
 }  // namespace
 
@@ -26,7 +65,7 @@ struct HttpServer::Impl {
   std::thread thread;
   int port = 0;
   size_t threads = kThreads;
-  std::vector<std::function<void()>> closers;  // of streams
+  std::vector<OpenStream> streams;
 };
 
 HttpServer::HttpServer() : impl_(std::make_unique<Impl>()) {
@@ -45,7 +84,11 @@ HttpServer::HttpServer() : impl_(std::make_unique<Impl>()) {
 }
 
 HttpServer::~HttpServer() {
-  for (const auto& close : impl_->closers) close();
+  for (const OpenStream& stream : impl_->streams) stream.close();
+  // The library cuts streams off where they are: their last messages go first.
+  const auto deadline =
+      std::chrono::steady_clock::now() + std::chrono::milliseconds(static_cast<int>(1000 * kGoodbyeSeconds));
+  for (const OpenStream& stream : impl_->streams) stream.readers->WaitUntilNone(deadline);
   impl_->server.stop();
   if (impl_->thread.joinable()) impl_->thread.join();
 }
@@ -74,30 +117,30 @@ void HttpServer::Post(const std::string& path, std::function<HttpAnswer(const Ht
 void HttpServer::Stream(const std::string& path, int most_readers, std::function<NextMessage()> open,
                         std::function<void()> close) {
   impl_->threads += static_cast<size_t>(most_readers);
-  impl_->closers.push_back(std::move(close));
-  const auto readers = std::make_shared<std::atomic<int>>(0);
-  impl_->server.Get(path, [=, open = std::move(open)](const httplib::Request&, httplib::Response& response) {
-    if (readers->fetch_add(1) >= most_readers) {
-      readers->fetch_sub(1);
-      response.status = 503;
-      response.set_header("Retry-After", "5");
-      response.set_content("too many readers\n", kText);
-      return;
-    }
-    response.set_header("Cache-Control", "no-store");
-    response.set_chunked_content_provider(
-        "text/event-stream",
-        [next = open()](size_t, httplib::DataSink& sink) {
-          const std::optional<std::string> message = next();
-          if (!message) {
-            sink.done();
-            return true;
-          }
-          const std::string event = message->empty() ? ":\n\n" : ServerSentEvent(*message);
-          return sink.write(event.data(), event.size());
-        },
-        [readers](bool) { readers->fetch_sub(1); });
-  });
+  const auto readers = std::make_shared<Readers>(most_readers);
+  impl_->streams.push_back({std::move(close), readers});
+  impl_->server.Get(path,
+                    [readers, open = std::move(open)](const httplib::Request&, httplib::Response& response) {
+                      if (!readers->Enter()) {
+                        response.status = 503;
+                        response.set_header("Retry-After", "5");
+                        response.set_content("too many readers\n", kText);
+                        return;
+                      }
+                      response.set_header("Cache-Control", "no-store");
+                      response.set_chunked_content_provider(
+                          "text/event-stream",
+                          [next = open()](size_t, httplib::DataSink& sink) {
+                            const std::optional<std::string> message = next();
+                            if (!message) {
+                              sink.done();
+                              return true;
+                            }
+                            const std::string event = message->empty() ? ":\n\n" : ServerSentEvent(*message);
+                            return sink.write(event.data(), event.size());
+                          },
+                          [readers](bool) { readers->Leave(); });
+                    });
 }
 
 absl::Status HttpServer::Start(const std::string& address) {
