@@ -116,7 +116,8 @@ absl::Status Client(const ClientArguments& arguments, const LogFlags& log_flags)
       Registry<ErrorFeedback>::Get().Create(ToPluginConfig(file.config.training().error_feedback()),
                                             {.compressor = compressor->get(), .layout = &trainer->layout()});
   if (!feedback.ok()) return Annotate(feedback.status(), "training.error_feedback");
-  SliceTrainer slice(*trainer, data.train(), data.training.samples(arguments.client.value_or(0)));
+  SliceTrainer slice(*trainer, data.train(), data.training.samples(arguments.client.value_or(0)),
+                     arguments.withhold);
   MUSTER_ASSIGN_OR_RETURN(const auto client, EdgeClient::Create(slice, **feedback, std::move(options)));
   const StopOnSignals<EdgeClient, &EdgeClient::Stop> stop_on_signals(client.get());
   return client->Run();

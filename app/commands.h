@@ -39,6 +39,7 @@ struct ClientArguments {
   std::string token;             // file with a token, instead of a certificate
   bool insecure = false;         // plain text
   std::string state;             // "": client-state/NAME
+  bool withhold = false;         // tells nothing about its data beside updates
   double patience_seconds = 0;   // 0: waits for the coordinator for ever
 };
 // Takes part in a federation over the network until it is finished or a signal comes.

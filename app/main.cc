@@ -77,6 +77,8 @@ int Run(int argc, char** argv) {
       ->excludes(certs_option);
   client_command->add_option("--state", client.state, "Folder of its own (default: client-state/NAME)")
       ->type_name("DIR");
+  client_command->add_flag("--withhold", client.withhold,
+                           "Tell nothing about the data beside updates: no label histogram, no statistics");
   client_command
       ->add_option("--patience", client.patience_seconds,
                    "Give up after so many seconds without the coordinator (default: never)")

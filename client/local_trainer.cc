@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/random.h"
+#include "core/statistics.h"
 #include "learning/models/forward_random.h"
 #include "learning/plan.h"
 #include "methods/method.h"
@@ -200,6 +201,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     if (job.steps <= 0 && job.epochs <= 0)
       return InvalidInput(absl::StrCat(where, ": neither epochs nor steps"));
 
+    std::map<std::string, std::vector<double>> told = Measure(job, global, samples);
     std::copy(global.begin(), global.end(), model_->values().begin());
     model_->model().SetTraining(true);
     if (const absl::Status status = PrepareOptimizer(job, memory); !status.ok())
@@ -229,12 +231,86 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     }
     result.train_loss = loss_sum / static_cast<double>(result.steps);
     result.numbers = optimizer_->Report();
+    result.numbers.merge(told);
     RememberOptimizer(result, memory);
     if (const absl::Status status = FinishMethod(delta, remembered, result); !status.ok())
       return Annotate(status, where);
     PutUnder(kMethod, std::move(remembered), memory);
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return result;
+  }
+
+  // What the job's statistics are at `global`. Training does not notice: it sets the model and every
+  // generator anew. Numbers that are not finite are left out.
+  std::map<std::string, std::vector<double>> Measure(const TrainingJob& job, ConstParameters global,
+                                                     std::span<const uint32_t> samples) {
+    std::map<std::string, std::vector<double>> told;
+    const auto asked = [&job](const char* name) {
+      return std::find(job.statistics.begin(), job.statistics.end(), name) != job.statistics.end();
+    };
+    const auto tell = [&told](const char* name, double value) {
+      if (std::isfinite(value)) told[name] = {value};
+    };
+    const auto count = static_cast<double>(samples.size());
+    if (asked(statistics::kLoss) || asked(statistics::kLossRms)) {
+      double sum = 0, squares = 0;
+      AddLosses(global, samples, sum, squares);
+      if (asked(statistics::kLoss)) tell(statistics::kLoss, sum / count);
+      if (asked(statistics::kLossRms)) tell(statistics::kLossRms, std::sqrt(squares / count));
+    }
+    if (asked(statistics::kGradientDeviation)) {
+      tell(statistics::kGradientDeviation, GradientDeviation(global, samples));
+    }
+    return told;
+  }
+
+  void AddLosses(ConstParameters global, std::span<const uint32_t> samples, double& sum, double& squares) {
+    std::copy(global.begin(), global.end(), model_->values().begin());
+    const torch::NoGradGuard no_grad;
+    model_->model().SetTraining(false);
+    SeedForwardRandom({.purpose = Purpose::kDropout});
+    for (size_t begin = 0; begin < samples.size(); begin += kEvaluationBatch) {
+      const size_t size = std::min<size_t>(kEvaluationBatch, samples.size() - begin);
+      evaluation_.Gather(data_, options_.loss, samples.subspan(begin, size), kEvaluationBatch);
+      const at::Tensor losses =
+          muster::SampleLosses(options_.loss, model_->model().Forward(evaluation_.inputs()),
+                               evaluation_.targets())
+              .to(at::kDouble);
+      sum += losses.sum().item<double>();
+      squares += losses.square().sum().item<double>();
+    }
+  }
+
+  // sqrt(mean_b ||g_b||^2 - ||mean_b g_b||^2), in double.
+  double GradientDeviation(ConstParameters global, std::span<const uint32_t> samples) {
+    std::copy(global.begin(), global.end(), model_->values().begin());
+    model_->model().SetTraining(true);
+    SeedForwardRandom({.purpose = Purpose::kDropout});
+    const auto batch = static_cast<size_t>(options_.batch_size);
+    std::vector<at::Tensor> sums;
+    for (const at::Tensor& parameter : model_->parameters()) {
+      sums.push_back(at::zeros({parameter.numel()}, at::kDouble));
+    }
+    double squares = 0, batches = 0;
+    for (size_t begin = 0; begin < samples.size(); begin += batch) {
+      evaluation_.Gather(data_, options_.loss,
+                         samples.subspan(begin, std::min(batch, samples.size() - begin)),
+                         std::max<int64_t>(kEvaluationBatch, options_.batch_size));
+      for (const at::Tensor& parameter : model_->parameters()) parameter.mutable_grad().reset();
+      MeanLoss(options_.loss, model_->model().Forward(evaluation_.inputs()), evaluation_.targets())
+          .backward();
+      for (size_t i = 0; i < sums.size(); ++i) {
+        const at::Tensor& gradient = model_->parameters()[i].grad();
+        if (!gradient.defined()) continue;
+        const at::Tensor flat = gradient.reshape({-1}).to(at::kDouble);
+        sums[i] += flat;
+        squares += flat.square().sum().item<double>();
+      }
+      ++batches;
+    }
+    double mean_square = 0;
+    for (const at::Tensor& sum : sums) mean_square += (sum / batches).square().sum().item<double>();
+    return std::sqrt(std::max(squares / batches - mean_square, 0.0));
   }
 
   absl::Status StartMethod(const TrainingJob& job, ConstParameters global, const State& remembered) {
@@ -541,9 +617,18 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
 }  // namespace
 
 std::vector<int64_t> SliceTrainer::label_histogram() const {
+  if (withhold_) return {};
   std::vector<int64_t> histogram(static_cast<size_t>(data_.num_classes));
   for (const uint32_t sample : samples_) ++histogram[static_cast<size_t>(data_.labels[sample])];
   return histogram;
+}
+
+absl::StatusOr<TrainingResult> SliceTrainer::Train(const TrainingJob& job, ConstParameters global,
+                                                   std::span<float> delta, State& memory) {
+  if (!withhold_ || job.statistics.empty()) return trainer_.Train(job, global, samples_, delta, memory);
+  TrainingJob silent = job;
+  silent.statistics.clear();
+  return trainer_.Train(silent, global, samples_, delta, memory);
 }
 
 absl::StatusOr<std::unique_ptr<LocalTrainer>> LocalTrainer::Create(std::unique_ptr<FlatModel> model,

@@ -68,24 +68,25 @@ class LocalTrainer {
                                                   std::span<const uint32_t> samples) = 0;
 };
 
-// One client's slice of a data set, as a Trainer. Both outlive it.
+// One client's slice of a data set, as a Trainer. Both outlive it. With `withhold` it tells nothing about its
+// data beside its updates and the number of its samples.
 class SliceTrainer final : public Trainer {
  public:
-  SliceTrainer(LocalTrainer& trainer, const Dataset& data, std::span<const uint32_t> samples)
-      : trainer_(trainer), data_(data), samples_(samples) {}
+  SliceTrainer(LocalTrainer& trainer, const Dataset& data, std::span<const uint32_t> samples,
+               bool withhold = false)
+      : trainer_(trainer), data_(data), samples_(samples), withhold_(withhold) {}
 
   const Layout& layout() const override { return trainer_.layout(); }
   int64_t num_samples() const override { return static_cast<int64_t>(samples_.size()); }
   std::vector<int64_t> label_histogram() const override;
   absl::StatusOr<TrainingResult> Train(const TrainingJob& job, ConstParameters global, std::span<float> delta,
-                                       State& memory) override {
-    return trainer_.Train(job, global, samples_, delta, memory);
-  }
+                                       State& memory) override;
 
  private:
   LocalTrainer& trainer_;
   const Dataset& data_;
   const std::span<const uint32_t> samples_;
+  const bool withhold_;
 };
 
 }  // namespace muster

@@ -28,6 +28,9 @@ struct TrainingJob {
   std::span<const int64_t> relabel = {};
   // What the server sent along, by name. Immutable.
   std::map<std::string, std::shared_ptr<const std::vector<float>>> vectors = {};
+  // What the server would like to be told about the model it sent (core/statistics.h). A trainer that does
+  // not know one, or does not want to tell, leaves it out of its result's numbers.
+  std::vector<std::string> statistics = {};
   // Polled between steps, if set: true ends the job with CANCELLED.
   std::function<bool()> cancelled = nullptr;
   // Told about the steps done and the mean loss so far now and then, if set.

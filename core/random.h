@@ -30,6 +30,8 @@ enum class Purpose : uint32_t {
   kGradientNoise = 14,
   kAdversaries = 15,
   kLies = 16,
+  kDisclosure = 17,
+  kAvailability = 18,
   kTest = 1000,
 };
 

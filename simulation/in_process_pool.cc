@@ -52,17 +52,26 @@ class LyingTrainer final : public Trainer {
 
 InProcessPool::InProcessPool(const FederatedData& data, WorkerThreads& workers, StateStore& states,
                              const ErrorFeedback& feedback, const Adversaries& adversaries,
-                             double lose_updates)
+                             double lose_updates, const Disclosure& disclosure)
     : data_(data),
       workers_(workers),
       states_(states),
       feedback_(feedback),
       adversaries_(adversaries),
-      lose_updates_(lose_updates) {
+      lose_updates_(lose_updates),
+      disclosure_(disclosure) {
   clients_.reserve(static_cast<size_t>(data.clients()));
   for (ClientId c = 0; c < data.clients(); ++c) {
-    clients_.push_back({c, static_cast<int64_t>(data.training.samples(c).size())});
+    const std::span<const uint32_t> samples = data.training.samples(c);
+    clients_.push_back({c, static_cast<int64_t>(samples.size())});
+    if (!disclosure_.labels || data.train().num_classes == 0 || Withholds(c)) continue;
+    clients_.back().labels = std::make_shared<const std::vector<int64_t>>(ClassCounts(data.train(), samples));
   }
+}
+
+bool InProcessPool::Withholds(ClientId client) const {
+  Random chance({disclosure_.seed, Purpose::kDisclosure, 0, static_cast<uint64_t>(client)});
+  return disclosure_.withhold > 0 && chance.Uniform() < disclosure_.withhold;
 }
 
 absl::Status InProcessPool::Run(const Task& task, std::span<const ClientId> cohort,
@@ -102,7 +111,8 @@ TrainingJob InProcessPool::Job(const Task& task, ClientId client) const {
                   .epochs = task.epochs,
                   .steps = task.steps,
                   .learning_rate_factor = task.learning_rate_factor,
-                  .vectors = task.vectors};
+                  .vectors = task.vectors,
+                  .statistics = task.statistics};
   if (const Adversaries::Group* group = adversaries_.Of(client)) job.relabel = group->adversary->Relabel();
   return job;
 }
@@ -196,7 +206,7 @@ Outcome InProcessPool::TrainClient(LocalTrainer& trainer, const Task& task, Clie
   const Arrival arrival = Arrive(task, client);
   if (arrival.vanishes)
     return untrained("gone", absl::UnavailableError("dropped out (simulation.adversaries)"));
-  SliceTrainer slice(trainer, data_.train(), data_.training.samples(client));
+  SliceTrainer slice(trainer, data_.train(), data_.training.samples(client), Withholds(client));
   Trainer* trained = &slice;
   std::optional<LyingTrainer> liar;
   if (group != nullptr) {

@@ -18,17 +18,26 @@
 namespace muster {
 
 // An idle client costs its list of samples and a ClientInfo, nothing else.
+// What virtual clients tell about their data beside their updates.
+struct Disclosure {
+  bool labels = false;  // their samples by class (only where a selector asks for it: it takes memory)
+  double withhold = 0;  // the share of clients that tell nothing at all
+  uint64_t seed = 0;    // which ones
+};
+
 class InProcessPool final : public ClientPool {
  public:
   // All outlive the pool.
   InProcessPool(const FederatedData& data, WorkerThreads& workers, StateStore& states,
-                const ErrorFeedback& feedback, const Adversaries& adversaries, double lose_updates);
+                const ErrorFeedback& feedback, const Adversaries& adversaries, double lose_updates,
+                const Disclosure& disclosure = {});
 
   std::span<const ClientInfo> Available() const override { return clients_; }
   absl::Status Run(const Task& task, std::span<const ClientId> cohort, absl::FunctionRef<bool(Outcome)> sink,
                    const std::function<bool()>& cancelled) override;
 
  private:
+  bool Withholds(ClientId client) const;
   using Collusions = std::map<const Adversaries::Group*, Collusion>;
 
   // Trains `cohort`, all of it; returns how many updates the sink took.
@@ -51,6 +60,7 @@ class InProcessPool final : public ClientPool {
   const ErrorFeedback& feedback_;
   const Adversaries& adversaries_;
   const double lose_updates_;  // share of updates that are lost on their way
+  const Disclosure disclosure_;
   std::vector<ClientInfo> clients_;
   int64_t cohort_size_ = 0;  // of the round in flight
 };

@@ -99,17 +99,19 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
   MUSTER_ASSIGN_OR_RETURN(adversaries_, Adversaries::Create(config.simulation(), data_->clients(),
                                                             data_->train().num_classes, config.seed()));
   lose_updates_ = config.simulation().lose_updates();
+  withhold_ = config.simulation().withhold();
   if (rules.downlink().name() != "identity") {
     MUSTER_ASSIGN_OR_RETURN(downlink_compressor_,
                             Make<Compressor>(rules.downlink(), {}, "federation.downlink"));
     downlink_ = std::make_unique<Downlink>(*downlink_compressor_, layout());
   }
   evaluator_ = std::make_unique<ModelEvaluator>(*data_, *workers_);
-  MUSTER_ASSIGN_OR_RETURN(policy_,
-                          Make<ParticipationPolicy>(rules.participation(),
-                                                    {data_->clients(), rules.rounds(), !data_->trust.empty()},
-                                                    "federation.participation"));
-  MUSTER_ASSIGN_OR_RETURN(selector_, Make<Selector>(rules.selector(), {}, "federation.selector"));
+  MUSTER_ASSIGN_OR_RETURN(policy_, Make<ParticipationPolicy>(rules.participation(),
+                                                             {data_->clients(), rules.rounds(),
+                                                              !data_->trust.empty(), ModelBytes(layout())},
+                                                             "federation.participation"));
+  MUSTER_ASSIGN_OR_RETURN(selector_,
+                          Make<Selector>(rules.selector(), {config.seed()}, "federation.selector"));
   MUSTER_ASSIGN_OR_RETURN(server_optimizer_,
                           Make<ServerOptimizer>(rules.server_optimizer(), {layout().size, data_->clients()},
                                                 "federation.server_optimizer"));
@@ -144,7 +146,9 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
 absl::StatusOr<std::vector<float>> SimulatedFederation::Run(Journal* journal, const std::string& states,
                                                             std::vector<RoundListener*> listeners) {
   MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, StateStore::Open(states));
-  InProcessPool pool(*data_, *workers_, *store, *feedback_, adversaries_, lose_updates_);
+  InProcessPool pool(
+      *data_, *workers_, *store, *feedback_, adversaries_, lose_updates_,
+      {.labels = selector_->Needs().labels, .withhold = withhold_, .seed = engine_options_.seed});
   return RunWith(pool, journal, std::move(listeners));
 }
 

@@ -66,6 +66,7 @@ class SimulatedFederation {
   std::unique_ptr<Downlink> downlink_;  // nullptr: the model goes down as it is
   Adversaries adversaries_;
   double lose_updates_ = 0;
+  double withhold_ = 0;  // the share of clients that tell nothing beside their updates
   std::unique_ptr<ModelEvaluator> evaluator_;
   std::unique_ptr<ParticipationPolicy> policy_;
   std::unique_ptr<Selector> selector_;

@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxFailureBytes = 1000;
 constexpr int kMaxVectors = 64;
+constexpr int kMaxStatistics = 64;
 constexpr int kMaxDeltas = 10'000;
 constexpr uint8_t kIdentityCodec = 1;
 constexpr char kHeldModel[] = "/model";  // a State: the model by its federation's id, and its version
@@ -66,6 +67,7 @@ absl::Status CheckOffer(const v1::Offer& offer, const Layout& layout) {
     MUSTER_RETURN_IF_ERROR(CheckBlob(delta.payload(), "delta", most));
   if (offer.vectors_size() > kMaxVectors) return InvalidInput("the offer has too many vectors");
   for (const auto& [name, blob] : offer.vectors()) MUSTER_RETURN_IF_ERROR(CheckBlob(blob, "vector", most));
+  if (offer.statistics_size() > kMaxStatistics) return InvalidInput("the offer asks for too many statistics");
   return absl::OkStatus();
 }
 
@@ -144,6 +146,7 @@ std::optional<v1::Failed> TaskFolder::Train(Trainer& trainer, const ErrorFeedbac
     job.epochs = offer.epochs();
     job.steps = offer.steps();
     job.learning_rate_factor = offer.learning_rate_factor();
+    job.statistics.assign(offer.statistics().begin(), offer.statistics().end());
     job.cancelled = watch.cancelled;
     job.progress = watch.progress;
     for (const auto& [name, blob] : offer.vectors()) {

@@ -21,6 +21,7 @@ struct ClientReport {
   double train_loss = 0;
   int64_t steps = 0;
   Numbers numbers;
+  std::optional<double> deviation = {};  // ||update - aggregate||, where the selector needs it
 };
 
 // The result of one round's aggregation.

@@ -48,6 +48,7 @@ struct SearchRecord {
   int64_t found = 0;                  // first size with positive expected progress; 0: none
   int64_t chosen = 0;                 // m from the next round on
   int64_t previous = 0;               // m before the search
+  std::string why = {};               // the same in words, with the rule that led from found to chosen
 };
 
 // Before a round.
@@ -63,6 +64,8 @@ struct AfterRound {
   int64_t round = 0;
   std::span<const ClientInfo> cohort;  // who was asked, ascending by id
   int64_t accepted = 0;                // updates folded
+  int64_t uploads = 0;                 // updates received
+  int64_t upload_bytes = 0;            // of this round
   const KeptUpdates* kept = nullptr;   // set if Decision::keep_updates
   const Selector* selector = nullptr;
   uint64_t seed = 0;                                                      // the federation's
@@ -79,6 +82,7 @@ class ParticipationPolicy {
     int64_t clients = 0;  // of the federation
     int64_t rounds = 0;   // of the whole run
     bool has_trust_set = false;
+    int64_t model_bytes = 0;  // of an update without compression
   };
 
   virtual ~ParticipationPolicy() = default;
@@ -87,6 +91,11 @@ class ParticipationPolicy {
   virtual absl::StatusOr<std::optional<SearchRecord>> Observe(const AfterRound& /*round*/) {
     return std::nullopt;
   }
+  // Asked after Observe: true ends the run with this round.
+  virtual bool IsDone() const { return false; }
+  // Estimated bytes of uploads saved up to the round last observed, against a fixed number of clients;
+  // negative where more was spent.
+  virtual std::optional<int64_t> saved_bytes() const { return std::nullopt; }
   // The trust loss Next() measured for this round, if it did.
   virtual std::optional<double> last_trust_loss() const { return std::nullopt; }
   virtual std::string Save() const { return ""; }

@@ -1,7 +1,11 @@
 #include "server/rounds/answers.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +18,27 @@ namespace {
 constexpr size_t kMaxNames = 64;
 constexpr size_t kMaxNumbers = 1 << 16;
 constexpr char kOptimizerState[] = "optimizer/";
+constexpr int64_t kMaxKeptBytes = int64_t{256} << 20;
+
+absl::Status MoveToFile(Payload& payload) {
+  const char* folder = std::getenv("TMPDIR");
+  std::string name = absl::StrCat(folder != nullptr ? folder : "/tmp", "/muster-kept-XXXXXX");
+  const int fd = ::mkostemp(name.data(), O_CLOEXEC);
+  if (fd < 0) return InternalError(absl::StrCat(name, ": cannot be made for a round's updates"));
+  ::close(fd);
+  absl::Status status = WriteFileAtomic(name, payload.bytes);
+  if (status.ok()) {
+    absl::StatusOr<std::shared_ptr<const MappedFile>> mapped = MappedFile::Open(name);
+    status = mapped.status();
+    if (status.ok()) payload.mapped = *std::move(mapped);
+  }
+  ::unlink(name.c_str());
+  if (!status.ok()) return status;
+  payload.begin = 0;
+  payload.length = payload.bytes.size();
+  std::string().swap(payload.bytes);
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -69,7 +94,20 @@ absl::Status Answers::Take(Outcome outcome, ClientFinished& event) {
   answer.weight = aggregator_->Weight(*update);
   answer.metrics = update->metrics;
   answer.numbers = update->numbers;  // copied: a kept update needs its own
-  if (keep_) kept_.push_back(std::move(*update));
+  return keep_ ? Keep(std::move(*update)) : absl::OkStatus();
+}
+
+absl::Status Answers::Keep(Update update) {
+  std::vector<Payload*> payloads = {&update.payload};
+  for (auto& [name, extra] : update.extras) payloads.push_back(&extra);
+  for (Payload* payload : payloads) {
+    if (payload->mapped) continue;
+    kept_bytes_ += payload->size();
+    if (kept_bytes_ <= kMaxKeptBytes) continue;
+    kept_bytes_ -= payload->size();
+    MUSTER_RETURN_IF_ERROR(MoveToFile(*payload));
+  }
+  kept_.push_back(std::move(update));
   return absl::OkStatus();
 }
 
@@ -192,6 +230,19 @@ std::map<std::string, double> Answers::MeanScalars() const {
     means[name] = sum / weight;
   }
   return means;
+}
+
+absl::Status Answers::MeasureDeviations(Aggregate& aggregate) const {
+  for (size_t i = 0; i < kept_.size(); ++i) {
+    MUSTER_ASSIGN_OR_RETURN(const std::vector<float> update, DecodePayload(kept_[i].payload, layout_));
+    double sum = 0;
+    for (size_t j = 0; j < update.size(); ++j) {
+      const double difference = static_cast<double>(update[j]) - static_cast<double>(aggregate.delta[j]);
+      sum += difference * difference;
+    }
+    aggregate.reports[i].deviation = std::sqrt(sum);
+  }
+  return absl::OkStatus();
 }
 
 std::vector<ClientInfo> Answers::accepted() const {

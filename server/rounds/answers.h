@@ -25,8 +25,9 @@ struct ExtraRules {
   bool optimizer_state = false;        // further vectors named "optimizer/..." are welcome
 };
 
-// Memory: the aggregator's, one exact sum per extra vector, a few numbers per client; updates only if `keep`.
-// Not thread-safe.
+// Memory: the aggregator's, one exact sum per extra vector, a few numbers per client. With `keep` also the
+// updates, as they came: up to 256 MiB, those beyond lie in nameless files (in TMPDIR, gone with the
+// process). Not thread-safe.
 class Answers {
  public:
   // `cohort` is ascending by id. `record` outlives this object and must have its cohort; its counts, bytes
@@ -50,6 +51,8 @@ class Answers {
   // Their updates, in the same order, if asked to keep them.
   const std::vector<Update>& kept() const { return kept_; }
   void Forget() { kept_.clear(); }
+  // Fills in the deviation of every report from `aggregate` (this round's, untouched), if updates are kept.
+  absl::Status MeasureDeviations(Aggregate& aggregate) const;
 
  private:
   struct Answer {
@@ -61,6 +64,7 @@ class Answers {
     Numbers numbers;
   };
   absl::Status Fold(const Update& update);
+  absl::Status Keep(Update update);
   absl::Status CheckNumbers(const Numbers& numbers) const;
   std::map<std::string, double> MeanScalars() const;
 
@@ -73,6 +77,7 @@ class Answers {
   std::vector<Answer> answers_;  // one per client of the cohort
   std::map<std::string, ExactSum> extras_;
   std::vector<Update> kept_;
+  int64_t kept_bytes_ = 0;  // of them, in memory
 };
 
 }  // namespace muster

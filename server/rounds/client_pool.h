@@ -25,6 +25,8 @@ using ClientId = int64_t;
 struct ClientInfo {
   ClientId id = 0;
   int64_t num_samples = 0;  // training samples the client declares; its updates must not claim more
+  // Training samples by class, if it told; immutable.
+  std::shared_ptr<const std::vector<int64_t>> labels = nullptr;
 };
 
 // The client `id` among `clients`, which are ascending by id; nullptr if it is not there.
@@ -57,6 +59,8 @@ struct Task {
   std::vector<ModelDelta> deltas = {};
   double deadline_seconds = 0;  // > 0: answers that take longer are failures of stage "deadline"
   int64_t enough = 0;  // > 0: so many accepted updates end the round; the rest fails in stage "enough"
+  // What clients are asked to tell with their updates (core/statistics.h); they may refuse.
+  std::vector<std::string> statistics = {};
 };
 
 // Numbers that travel with an update, by name: a distance, losses by group.

@@ -46,7 +46,7 @@ struct RoundCommitted {
 };
 struct RunFinished {
   int64_t rounds = 0;  // committed, over the whole run
-  std::string why;     // "rounds", "accuracy", "loss", "upload_bytes", "stopped"
+  std::string why;     // "rounds", "accuracy", "loss", "upload_bytes", "participation", "stopped"
 };
 
 using Event = std::variant<RunStarted, RoundStarted, ClientFinished, RoundCommitted, RunFinished>;

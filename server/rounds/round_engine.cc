@@ -25,6 +25,8 @@ constexpr char kServerOptimizer[] = "server_optimizer";
 constexpr char kFeedback[] = "feedback";  // error feedback's server half
 constexpr char kMethod[] = "method";      // the method's
 constexpr char kDownlink[] = "downlink";
+constexpr char kLabels[] = "labels";    // of label histograms,
+constexpr char kCounted[] = "counted";  // bytes that are in the uploads
 constexpr char kClients[] = "clients";  // the mean of the clients' optimiser state
 
 using Clock = std::chrono::steady_clock;
@@ -84,7 +86,7 @@ struct RoundEngine::Round {
 };
 
 RoundEngine::RoundEngine(EngineOptions options, EngineParts parts)
-    : options_(std::move(options)), parts_(std::move(parts)) {}
+    : options_(std::move(options)), parts_(std::move(parts)), needs_(parts_.selector->Needs()) {}
 
 absl::StatusOr<std::vector<float>> RoundEngine::Run(std::vector<float> model) {
   if (static_cast<int64_t>(model.size()) != parts_.layout->size) {
@@ -134,9 +136,10 @@ absl::StatusOr<bool> RoundEngine::WaitForRound() {
 
 absl::StatusOr<std::unique_ptr<ParticipationPolicy>> RoundEngine::MakePolicy(
     const PluginConfig& config) const {
-  return Registry<ParticipationPolicy>::Get().Create(
-      config,
-      {.clients = options_.clients, .rounds = options_.rounds, .has_trust_set = parts_.has_trust_set});
+  return Registry<ParticipationPolicy>::Get().Create(config, {.clients = options_.clients,
+                                                              .rounds = options_.rounds,
+                                                              .has_trust_set = parts_.has_trust_set,
+                                                              .model_bytes = ModelBytes(*parts_.layout)});
 }
 
 absl::Status RoundEngine::RequestChange(LiveChange change) {
@@ -255,6 +258,7 @@ absl::Status RoundEngine::Select(Round& round) {
   const std::span<const ClientInfo> available = parts_.pool->Available();
   if (available.empty()) return absl::UnavailableError("no client is available");
   const auto available_count = static_cast<int64_t>(available.size());
+  CountLabels(available, record);
 
   const auto trust_loss = [this]() -> absl::StatusOr<double> {
     if (!parts_.has_trust_set) return absl::FailedPreconditionError("the federation has no trust set");
@@ -276,6 +280,18 @@ absl::Status RoundEngine::Select(Round& round) {
                     .reason = record.reason,
                     .cohort = record.cohort});
   return absl::OkStatus();
+}
+
+// Label histograms travel once, when a client joins, 8 bytes a class: the most that were there at one time.
+void RoundEngine::CountLabels(std::span<const ClientInfo> available, RoundRecord& record) {
+  if (!needs_.labels) return;
+  int64_t bytes = 0;
+  for (const ClientInfo& client : available) {
+    if (client.labels) bytes += static_cast<int64_t>(client.labels->size() * sizeof(int64_t));
+  }
+  double& counted = state_.parts[kLabels].numbers[kCounted];
+  record.upload_bytes += std::max<int64_t>(bytes - static_cast<int64_t>(counted), 0);
+  counted = std::max(counted, static_cast<double>(bytes));
 }
 
 absl::Status RoundEngine::ChooseCohort(Round& round, std::span<const ClientInfo> available) {
@@ -315,7 +331,10 @@ absl::Status RoundEngine::ChooseCohort(Round& round, std::span<const ClientInfo>
 absl::Status RoundEngine::WritePlan(const Round& round) {
   if (parts_.journal == nullptr) return absl::OkStatus();
   nlohmann::json clients = nlohmann::json::array();
-  for (const ClientInfo& client : round.cohort) clients.push_back({client.id, client.num_samples});
+  for (const ClientInfo& client : round.cohort) {
+    nlohmann::json& entry = clients.emplace_back(nlohmann::json::array({client.id, client.num_samples}));
+    if (client.labels) entry.push_back(*client.labels);
+  }
   return parts_.journal->Put(
       kPlanKey, nlohmann::json({{"round", round.record.round}, {"clients", std::move(clients)}}).dump());
 }
@@ -327,9 +346,14 @@ absl::StatusOr<bool> RoundEngine::RecallPlan(Round& round) {
   const nlohmann::json plan = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
   try {
     if (plan.at("round").get<int64_t>() != round.record.round) return false;
-    for (const auto& [id, samples] : plan.at("clients").get<std::vector<std::pair<ClientId, int64_t>>>()) {
-      round.cohort.push_back({.id = id, .num_samples = samples});
-      round.record.cohort.push_back(id);
+    for (const nlohmann::json& entry : plan.at("clients")) {
+      ClientInfo& client = round.cohort.emplace_back();
+      client.id = entry.at(0).get<ClientId>();
+      client.num_samples = entry.at(1).get<int64_t>();
+      if (entry.size() > 2) {
+        client.labels = std::make_shared<const std::vector<int64_t>>(entry[2].get<std::vector<int64_t>>());
+      }
+      round.record.cohort.push_back(client.id);
     }
   } catch (const nlohmann::json::exception& error) {
     return InternalError(
@@ -342,7 +366,9 @@ absl::Status RoundEngine::Train(Round& round) {
   RoundRecord& record = round.record;
   record.learning_rate_factor = parts_.schedule->Factor(record.round) * rate_factor_;
   record.totals = totals_;
-  MUSTER_ASSIGN_OR_RETURN(round.answers, MakeAnswers(round, round.cohort, record));
+  MUSTER_ASSIGN_OR_RETURN(
+      round.answers,
+      MakeAnswers(round, round.cohort, round.decision.keep_updates || needs_.deviations, record));
   // Moved, not copied: until Apply the model of the round in flight is `start`.
   round.start = std::make_shared<std::vector<float>>(std::move(state_.model));
   if (parts_.downlink != nullptr) {
@@ -379,7 +405,7 @@ absl::Status RoundEngine::Train(Round& round) {
 
 absl::StatusOr<std::unique_ptr<Answers>> RoundEngine::MakeAnswers(const Round& round,
                                                                   const std::vector<ClientInfo>& cohort,
-                                                                  RoundRecord& record) const {
+                                                                  bool keep, RoundRecord& record) const {
   const ServerOptimizer& optimizer =
       round.optimizer_before ? *round.optimizer_before : *parts_.server_optimizer;
   const bool uniform_weights = round.decision.uniform_weights ||
@@ -397,8 +423,8 @@ absl::StatusOr<std::unique_ptr<Answers>> RoundEngine::MakeAnswers(const Round& r
     for (const std::string& name : parts_.method->Extras()) rules.required.insert(name);
     for (const std::string& name : parts_.method->Scalars()) rules.scalars.insert(name);
   }
-  return std::make_unique<Answers>(cohort, std::move(aggregator), *parts_.layout, std::move(rules),
-                                   round.decision.keep_updates, record);
+  return std::make_unique<Answers>(cohort, std::move(aggregator), *parts_.layout, std::move(rules), keep,
+                                   record);
 }
 
 Task RoundEngine::MakeTask(const Round& round) const {
@@ -414,7 +440,8 @@ Task RoundEngine::MakeTask(const Round& round) const {
             .model_version = -1,
             .deltas = {},
             .deadline_seconds = options_.deadline_seconds,
-            .enough = options_.over_select > 0 ? round.decision.clients : 0};
+            .enough = options_.over_select > 0 ? round.decision.clients : 0,
+            .statistics = needs_.statistics};
   const auto add = [&task](std::map<std::string, std::vector<float>> vectors) {
     for (auto& [name, values] : vectors) {
       task.vectors[name] = std::make_shared<const std::vector<float>>(std::move(values));
@@ -449,6 +476,7 @@ absl::Status RoundEngine::Apply(Round& round) {
   if (absl::IsFailedPrecondition(aggregate.status()))
     return absl::UnavailableError(aggregate.status().message());
   MUSTER_RETURN_IF_ERROR(aggregate.status());
+  if (needs_.deviations) MUSTER_RETURN_IF_ERROR(round.answers->MeasureDeviations(*aggregate));
   State& feedback = state_.parts[kFeedback];
   State& method = state_.parts[kMethod];
   if (round.decision.keep_updates) {
@@ -468,6 +496,7 @@ absl::Status RoundEngine::Apply(Round& round) {
   MUSTER_RETURN_IF_ERROR(parts_.server_optimizer->Step(*aggregate, state_.model));
   record.numbers = parts_.server_optimizer->Report();
   record.numbers.merge(report);
+  parts_.selector->Observe({.round = record.round, .cohort = round.cohort, .reports = aggregate->reports});
   KeepClientState(*std::move(aggregate));
   return Observe(round);
 }
@@ -509,10 +538,13 @@ absl::Status RoundEngine::Observe(Round& round) {
                           parts_.policy->Observe({.round = round.record.round,
                                                   .cohort = round.cohort,
                                                   .accepted = round.record.accepted,
+                                                  .uploads = round.record.totals.uploads - totals_.uploads,
+                                                  .upload_bytes = round.record.upload_bytes,
                                                   .kept = round.decision.keep_updates ? &kept : nullptr,
                                                   .selector = parts_.selector,
                                                   .seed = options_.seed,
                                                   .trust_loss = trust_loss}));
+  round.record.saved_bytes = parts_.policy->saved_bytes();
   round.answers->Forget();
   round.optimizer_before.reset();
   return absl::OkStatus();
@@ -531,7 +563,8 @@ absl::StatusOr<std::vector<float>> RoundEngine::CandidateModel(const Round& roun
   std::vector<ClientInfo> cohort;
   for (const size_t index : chosen) cohort.push_back(*FindClient(round.cohort, kept[index].client));
   RoundRecord record;
-  MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<Answers> answers, MakeAnswers(round, cohort, record));
+  MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<Answers> answers,
+                          MakeAnswers(round, cohort, /*keep=*/false, record));
   for (const size_t index : chosen) {
     ClientFinished event;
     MUSTER_RETURN_IF_ERROR(answers->Take(kept[index], event));
@@ -551,7 +584,7 @@ absl::Status RoundEngine::Evaluate(Round& round) {
   const int64_t rounds = record.round + 1;
   // After the last round too, also where the uploads make it the last.
   if (IsMultiple(rounds, options_.evaluate_every) || rounds >= options_.rounds ||
-      ReachedUploadBytes(record)) {
+      ReachedUploadBytes(record) || parts_.policy->IsDone()) {
     MUSTER_ASSIGN_OR_RETURN(record.test, parts_.evaluator->EvaluateTest(state_.model));
   }
   if (IsMultiple(rounds, options_.evaluate_clients_every)) {
@@ -562,7 +595,6 @@ absl::Status RoundEngine::Evaluate(Round& round) {
 
 absl::Status RoundEngine::Commit(Round& round) {
   const RoundRecord& record = round.record;
-  parts_.selector->Observe(record.round, record.cohort);
   state_.rounds = record.round + 1;
   if (parts_.journal != nullptr) {
     state_.parts[kServerOptimizer] = parts_.server_optimizer->Save();
@@ -591,6 +623,7 @@ std::optional<std::string> RoundEngine::ShouldStop(const RoundRecord& record) co
     if (options_.stop_loss > 0 && record.test->loss <= options_.stop_loss) return "loss";
   }
   if (ReachedUploadBytes(record)) return "upload_bytes";
+  if (parts_.policy->IsDone()) return "participation";
   if (record.round + 1 >= options_.rounds) return "rounds";
   return std::nullopt;
 }

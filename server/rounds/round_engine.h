@@ -112,12 +112,13 @@ class RoundEngine {
   // The phases, in order. An error leaves the round uncommitted and ends the run.
   absl::Status Select(Round& round);
   absl::Status ChooseCohort(Round& round, std::span<const ClientInfo> available);
+  void CountLabels(std::span<const ClientInfo> available, RoundRecord& record);
   absl::Status WritePlan(const Round& round);
   // Whether the journal has this round's cohort from before a crash; it is the round's then.
   absl::StatusOr<bool> RecallPlan(Round& round);
   absl::Status Train(Round& round);
   absl::StatusOr<std::unique_ptr<Answers>> MakeAnswers(const Round& round,
-                                                       const std::vector<ClientInfo>& cohort,
+                                                       const std::vector<ClientInfo>& cohort, bool keep,
                                                        RoundRecord& record) const;
   Task MakeTask(const Round& round) const;
   absl::Status Apply(Round& round);
@@ -146,6 +147,7 @@ class RoundEngine {
 
   EngineOptions options_;
   EngineParts parts_;
+  const SelectorNeeds needs_;
   std::atomic<bool> stop_requested_{false};
   std::atomic<bool> paused_{false};
   std::unique_ptr<ParticipationPolicy> changed_policy_;  // takes the place of the configured one

@@ -46,7 +46,8 @@ Json SearchToJson(const SearchRecord& search) {
           {"candidates", std::move(candidates)},
           {"found", search.found},
           {"chosen", search.chosen},
-          {"previous", search.previous}};
+          {"previous", search.previous},
+          {"why", search.why}};
 }
 
 SearchRecord SearchFromJson(const Json& json) {
@@ -58,6 +59,7 @@ SearchRecord SearchFromJson(const Json& json) {
   search.found = json.at("found").get<int64_t>();
   search.chosen = json.at("chosen").get<int64_t>();
   search.previous = json.at("previous").get<int64_t>();
+  search.why = json.at("why").get<std::string>();
   return search;
 }
 
@@ -99,6 +101,8 @@ RoundRecord Parse(const Json& json) {
   }
   record.trust_loss = OptionalNumber(json, "trust_loss");
   if (const auto search = json.find("search"); search != json.end()) record.search = SearchFromJson(*search);
+  if (const auto saved = json.find("saved_bytes"); saved != json.end())
+    record.saved_bytes = saved->get<int64_t>();
   if (const auto test = json.find("test"); test != json.end()) record.test = EvaluationFromJson(*test);
   if (const auto clients = json.find("clients"); clients != json.end()) {
     for (const Json& client : *clients) {
@@ -132,6 +136,7 @@ std::string ToJson(const RoundRecord& record) {
   if (!record.numbers.empty()) json["numbers"] = record.numbers;
   if (record.trust_loss) json["trust_loss"] = *record.trust_loss;
   if (record.search) json["search"] = SearchToJson(*record.search);
+  if (record.saved_bytes) json["saved_bytes"] = *record.saved_bytes;
   if (record.test) json["test"] = EvaluationToJson(*record.test);
   if (!record.clients.empty()) {
     Json& clients = json["clients"] = Json::array();

@@ -39,6 +39,7 @@ struct RoundRecord {
   Numbers numbers;                   // what the server optimiser reports: group weights, a step size
   std::optional<double> trust_loss;  // of the model the round started from
   std::optional<SearchRecord> search;
+  std::optional<int64_t> saved_bytes;  // the policy's estimate, over the run so far
   std::optional<Evaluation> test;
   std::vector<ClientEvaluation> clients;  // empty unless evaluated per client
   // By phase: select, train, apply, evaluate; and commit, total, which listeners see but the journal cannot.

@@ -1,5 +1,5 @@
 // Every client is equally likely.
-#include "absl/strings/str_cat.h"
+#include "server/selection/draw.h"
 #include "server/selection/selector.h"
 
 namespace muster {
@@ -9,13 +9,10 @@ class Uniform final : public Selector {
  public:
   absl::StatusOr<std::vector<ClientId>> Select(int64_t count, std::span<const ClientInfo> candidates,
                                                Random& random) const override {
-    const auto available = static_cast<int64_t>(candidates.size());
-    if (count < 0 || count > available) {
-      return InternalError(absl::StrCat("cannot select ", count, " of ", available, " clients"));
-    }
+    MUSTER_RETURN_IF_ERROR(CheckCount(count, candidates.size()));
     std::vector<ClientId> selected;
     selected.reserve(static_cast<size_t>(count));
-    for (const int64_t place : random.Sample(available, count)) {
+    for (const int64_t place : random.Sample(static_cast<int64_t>(candidates.size()), count)) {
       selected.push_back(candidates[static_cast<size_t>(place)].id);
     }
     return selected;

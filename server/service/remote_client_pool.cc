@@ -198,6 +198,7 @@ absl::Status RemoteClientPool::Begin(const Task& task, std::span<const ClientId>
     named.set_version(delta.version);
     *named.mutable_payload() = Named(*blob);
   }
+  offer.mutable_statistics()->Assign(task.statistics.begin(), task.statistics.end());
   offer.set_round(task.round);
   offer.set_seed(task.seed);
   offer.set_epochs(task.epochs);

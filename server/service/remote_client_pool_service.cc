@@ -184,8 +184,13 @@ void RemoteClientPool::Join(const std::shared_ptr<ClientLink>& link, const v1::J
     participant.link->Close(absl::OkStatus());
     Part(participant);
   }
-  const bool known = participant.entry && !participant.left && participant.num_samples == join.num_samples();
+  std::vector<int64_t> labels(join.label_histogram().begin(), join.label_histogram().end());
+  const bool known = participant.entry && !participant.left &&
+                     participant.num_samples == join.num_samples() &&
+                     (participant.labels ? *participant.labels : std::vector<int64_t>()) == labels;
   participant.num_samples = join.num_samples();
+  participant.labels =
+      labels.empty() ? nullptr : std::make_shared<const std::vector<int64_t>>(std::move(labels));
   participant.client_version = Words(join.client_version());
   if (join.clock_ms() != 0) {
     const double off = static_cast<double>(join.clock_ms() - WallClockMs()) / 1000;

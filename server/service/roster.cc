@@ -4,6 +4,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
 namespace muster {
@@ -11,21 +12,35 @@ namespace {
 
 std::string Key(size_t entry) { return absl::StrCat("client/", entry); }
 
+// Samples by class as one word: "12,0,7"; "-" where the client did not tell.
+std::string LabelsWord(const Participant& participant) {
+  return participant.labels ? absl::StrJoin(*participant.labels, ",") : "-";
+}
+bool ReadLabels(const std::string& word, Participant& participant) {
+  if (word == "-") return true;
+  std::vector<int64_t> labels;
+  for (const std::string& count : std::vector<std::string>(absl::StrSplit(word, ','))) {
+    if (!absl::SimpleAtoi(count, &labels.emplace_back())) return false;
+  }
+  participant.labels = std::make_shared<const std::vector<int64_t>>(std::move(labels));
+  return true;
+}
+
 }  // namespace
 
 absl::Status Roster::Load(Journal& journal, double now) {
   for (size_t entry = 0;; ++entry) {
     MUSTER_ASSIGN_OR_RETURN(const std::optional<std::string> fact, journal.Get(Key(entry)));
     if (!fact) return absl::OkStatus();
-    const std::vector<std::string> parts = absl::StrSplit(*fact, absl::MaxSplits(' ', 3));
+    const std::vector<std::string> parts = absl::StrSplit(*fact, absl::MaxSplits(' ', 4));
     Participant participant;
     participant.entry = entry;
-    if (parts.size() != 4 || !absl::SimpleAtoi(parts[0], &participant.number) ||
-        !absl::SimpleAtoi(parts[1], &participant.num_samples)) {
+    if (parts.size() != 5 || !absl::SimpleAtoi(parts[0], &participant.number) ||
+        !absl::SimpleAtoi(parts[1], &participant.num_samples) || !ReadLabels(parts[2], participant)) {
       return InternalError(absl::StrCat("journal: '", Key(entry), "' is damaged"));
     }
-    participant.left = parts[2] == "left";
-    participant.identity = parts[3];
+    participant.left = parts[3] == "left";
+    participant.identity = parts[4];
     participant.away_since = now;
     by_identity_[participant.identity] = participant.number;
     participants_[participant.number] = std::move(participant);
@@ -69,7 +84,7 @@ absl::StatusOr<Participant*> Roster::Bind(const std::string& identity, std::opti
 
 BindingFact Roster::Fact(const Participant& participant) const {
   return {Key(participant.entry.value_or(next_entry_)),
-          absl::StrCat(participant.number, " ", participant.num_samples, " ",
+          absl::StrCat(participant.number, " ", participant.num_samples, " ", LabelsWord(participant), " ",
                        participant.left ? "left" : "in", " ", participant.identity)};
 }
 
@@ -110,7 +125,9 @@ std::vector<ClientInfo> Roster::Present(double now, double grace_seconds) const 
   for (const auto& [number, participant] : participants_) {
     const bool counts =
         participant.link != nullptr || (!participant.left && now - participant.away_since < grace_seconds);
-    if (counts) present.push_back({.id = number, .num_samples = participant.num_samples});
+    if (counts) {
+      present.push_back({.id = number, .num_samples = participant.num_samples, .labels = participant.labels});
+    }
   }
   return present;
 }

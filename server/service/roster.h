@@ -20,6 +20,7 @@ namespace muster {
 struct Participant {
   ClientId number = 0;
   int64_t num_samples = 0;
+  std::shared_ptr<const std::vector<int64_t>> labels;  // its samples by class; nullptr: not told
   std::string identity;
   bool left = false;       // said so; a vanished one has not
   bool dismissed = false;  // has heard the coordinator's goodbye

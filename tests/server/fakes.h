@@ -191,7 +191,7 @@ class RotatingSelector final : public Selector {
     std::reverse(chosen.begin(), chosen.end());
     return chosen;
   }
-  void Observe(int64_t /*round*/, std::span<const ClientId> cohort) override { turn_ += cohort.size(); }
+  void Observe(const SelectorRound& round) override { turn_ += round.cohort.size(); }
   std::string Save() const override { return absl::StrCat(turn_); }
   absl::Status Load(const std::string& state) override {
     return absl::SimpleAtoi(state, &turn_) ? absl::OkStatus() : InvalidInput("bad selector state");

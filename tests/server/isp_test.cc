@@ -372,7 +372,7 @@ class CountingSelector final : public Selector {
     }
     return selected;
   }
-  void Observe(int64_t, std::span<const ClientId>) override { ++observed; }
+  void Observe(const SelectorRound& /*round*/) override { ++observed; }
   std::string Save() const override { return std::to_string(observed); }
 
   mutable int64_t selects = 0;
