@@ -24,7 +24,11 @@ struct IspOptions {
   std::string probe = "all";
   int64_t probe_clients = 0;
   int64_t fallback_clients = 0;
+  std::string candidates = "fresh";
+  std::string rounding = "up";
 };
+
+constexpr int64_t kMaxRememberedBytes = int64_t{256} << 20;
 
 // The rule (the paper's problem at round tau):
 //
@@ -53,15 +57,25 @@ struct IspOptions {
 // the model the probe started from. But nothing kept has to survive the commit, so a resumed run goes on to
 // the same bits.
 //
-// Updates weigh the same, in rounds and in candidates, as in the authors' code. Candidates come from the
-// clients of the probe at hand only, never from older updates, as in the paper's problem (the code's "fresh"
-// mode).
+// Updates weigh the same, in rounds and in candidates, as in the authors' code. By default candidates come
+// from the clients of the probe at hand only, as in the paper's problem. With `candidates: stale` (a mode of
+// the code of 2026) they come from all clients: of those that were not in the probe the last update of an
+// earlier round, of those never seen an update of zero. All last updates are remembered then, 4 bytes an
+// element and client, at most kMaxRememberedBytes; else a probe's updates alone are kept, for the length of
+// the round and as they came (see Answers).
 class Isp final : public ParticipationPolicy {
  public:
   static absl::StatusOr<std::unique_ptr<ParticipationPolicy>> Create(const IspOptions& options,
                                                                      const Context& context) {
     if (!context.has_trust_set) {
       return InvalidInput("name: isp needs a trust set; set data.trust.samples, e.g. 1000");
+    }
+    if (options.candidates == "stale" && context.model_bytes > 0 &&
+        context.clients > kMaxRememberedBytes / context.model_bytes) {
+      return InvalidInput(
+          absl::StrCat("candidates: stale remembers the last update of every client: ", context.clients,
+                       " of ", context.model_bytes, " bytes are more than the ", kMaxRememberedBytes,
+                       " that are kept; use fresh"));
     }
     return std::unique_ptr<ParticipationPolicy>(new Isp(options, context));
   }
@@ -72,6 +86,7 @@ class Isp final : public ParticipationPolicy {
     Decision decision;
     decision.uniform_weights = true;
     decision.keep_updates = IsProbe(round.round);
+    decision.remember_updates = options_.candidates == "stale";
     if (round.round < options_.warmup_rounds) {
       decision.clients = ProbeClients(round.available);
       decision.epochs = options_.warmup_epochs;
@@ -87,6 +102,9 @@ class Isp final : public ParticipationPolicy {
   }
 
   absl::StatusOr<std::optional<SearchRecord>> Observe(const AfterRound& round) override {
+    ++rounds_;
+    uploads_ += round.uploads;
+    upload_bytes_ += round.upload_bytes;
     // Without updates, or without one finite loss to compare with, a probe tells nothing: m stays.
     if (!IsProbe(round.round) || round.kept == nullptr || round.kept->clients.empty() || !reference_) {
       return std::nullopt;
@@ -96,6 +114,7 @@ class Isp final : public ParticipationPolicy {
     record.previous = clients_;
     MUSTER_RETURN_IF_ERROR(Search(round, record));
     record.chosen = Choose(record.found);
+    record.why = Explain(record);
     clients_ = record.chosen;
     ++searches_;
     return record;
@@ -103,17 +122,30 @@ class Isp final : public ParticipationPolicy {
 
   std::optional<double> last_trust_loss() const override { return last_trust_loss_; }
 
+  // What m0 clients a round would have sent by now, at the mean size of the updates so far, less what was
+  // sent.
+  std::optional<int64_t> saved_bytes() const override {
+    if (uploads_ == 0) return std::nullopt;
+    const int64_t fixed = std::min(options_.initial_clients, federation_clients_);
+    const double mean = static_cast<double>(upload_bytes_) / static_cast<double>(uploads_);
+    return std::llround(mean * static_cast<double>(fixed * rounds_)) - upload_bytes_;
+  }
+
   std::string Save() const override {
-    nlohmann::json state = {{"clients", clients_}, {"searches", searches_}, {"reference_loss", nullptr}};
+    nlohmann::json state = {{"clients", clients_}, {"searches", searches_}, {"reference_loss", nullptr},
+                            {"rounds", rounds_},   {"uploads", uploads_},   {"upload_bytes", upload_bytes_}};
     if (reference_) state["reference_loss"] = *reference_;  // written with as many digits as its bits need
     return state.dump();
   }
 
   absl::Status Load(const std::string& state) override {
     const auto json = nlohmann::json::parse(state, /*cb=*/nullptr, /*allow_exceptions=*/false);
-    const bool shaped = json.is_object() && json.size() == 3 && json.contains("clients") &&
-                        json["clients"].is_number_integer() && json.contains("searches") &&
-                        json["searches"].is_number_integer() && json.contains("reference_loss") &&
+    const auto integer = [&json](const char* key) {
+      return json.contains(key) && json[key].is_number_integer();
+    };
+    const bool shaped = json.is_object() && json.size() == 6 && integer("clients") && integer("searches") &&
+                        integer("rounds") && integer("uploads") && integer("upload_bytes") &&
+                        json.contains("reference_loss") &&
                         (json["reference_loss"].is_null() || json["reference_loss"].is_number());
     if (!shaped) return InvalidInput("isp state is damaged: not the object Save() wrote");
     const auto clients = json["clients"].get<int64_t>();
@@ -124,6 +156,9 @@ class Isp final : public ParticipationPolicy {
     }
     clients_ = clients;
     searches_ = searches;
+    rounds_ = json["rounds"].get<int64_t>();
+    uploads_ = json["uploads"].get<int64_t>();
+    upload_bytes_ = json["upload_bytes"].get<int64_t>();
     reference_.reset();
     if (!json["reference_loss"].is_null()) reference_ = json["reference_loss"].get<double>();
     last_trust_loss_.reset();
@@ -160,11 +195,12 @@ class Isp final : public ParticipationPolicy {
   // Tries sizes in ascending order up to the first with positive expected progress; fills `candidates` and
   // `found`. Sizes end at the number of clients that answered.
   absl::Status Search(const AfterRound& round, SearchRecord& record) const {
-    const auto answered = static_cast<int64_t>(round.kept->clients.size());
-    for (int64_t size = 1; size <= answered; size += options_.step) {
-      MUSTER_ASSIGN_OR_RETURN(const double loss, ExpectedLoss(round, size));
-      record.candidates.push_back({size, loss});
-      if (*reference_ - loss > 0) {  // false for NaN
+    const auto kept = static_cast<int64_t>(round.kept->clients.size());
+    for (int64_t size = 1; size <= std::min(round.accepted, kept); size += options_.step) {
+      MUSTER_ASSIGN_OR_RETURN(const std::optional<double> loss, ExpectedLoss(round, size));
+      if (!loss) break;
+      record.candidates.push_back({size, *loss});
+      if (*reference_ - *loss > 0) {  // false for NaN
         record.found = size;
         break;
       }
@@ -173,8 +209,8 @@ class Isp final : public ParticipationPolicy {
   }
 
   // Mean trust loss of the candidates of `subsets` subsets of `size` kept clients, drawn as the selector
-  // draws.
-  absl::StatusOr<double> ExpectedLoss(const AfterRound& round, int64_t size) const {
+  // draws; nullopt where it knows that fewer are there.
+  absl::StatusOr<std::optional<double>> ExpectedLoss(const AfterRound& round, int64_t size) const {
     const std::vector<ClientInfo>& kept = round.kept->clients;
     // Of all who answered there is one subset only.
     const int64_t subsets = size == static_cast<int64_t>(kept.size()) ? 1 : options_.subsets;
@@ -186,6 +222,7 @@ class Isp final : public ParticipationPolicy {
                      .round = static_cast<uint64_t>(round.round),
                      .client = static_cast<uint64_t>(size) * 1'000'003 + static_cast<uint64_t>(s)});
       MUSTER_ASSIGN_OR_RETURN(const std::vector<ClientId> drawn, round.selector->Select(size, kept, random));
+      if (static_cast<int64_t>(drawn.size()) < size) return std::nullopt;
       std::vector<size_t> subset;
       for (const ClientId id : drawn) {
         const ClientInfo* place = FindClient(kept, id);
@@ -210,11 +247,40 @@ class Isp final : public ParticipationPolicy {
                                            : clients_;
     }
     if (found == 0) return clients_;
-    // ceil((1 - beta) m + beta found). Up, not down: truncation could never climb from 2 to 3 with beta =
-    // 0.5. The small slack keeps rounding errors of the product from adding a client.
+    // (1 - beta) m + beta found, by default rounded up: truncation can never climb from 2 to 3 with beta =
+    // 0.5. The small slack keeps rounding errors of the product from adding or losing a client.
     const double moved =
         static_cast<double>(clients_) + options_.momentum * static_cast<double>(found - clients_);
-    return std::clamp<int64_t>(static_cast<int64_t>(std::ceil(moved - 1e-9)), 1, federation_clients_);
+    const double rounded = options_.rounding == "up" ? std::ceil(moved - 1e-9) : std::floor(moved + 1e-9);
+    return std::clamp<int64_t>(static_cast<int64_t>(rounded), 1, federation_clients_);
+  }
+
+  // The search in words. Before its result is taken over.
+  std::string Explain(const SearchRecord& record) const {
+    const auto clients = [](int64_t n) { return absl::StrCat(n, n == 1 ? " client" : " clients"); };
+    const std::string reference = absl::StrCat(
+        "the reference ", record.reference_loss,
+        options_.ema ? " (moving average of the losses before the probe)" : " (before the probe)");
+    std::string why;
+    if (record.candidates.empty()) {
+      why = "no size could be tried";
+    } else if (record.found > 0) {
+      why = absl::StrCat(clients(record.found), " bring the expected loss to ", record.candidates.back().loss,
+                         ", below ", reference);
+      if (record.candidates.size() > 1) {
+        const Candidate& last = record.candidates[record.candidates.size() - 2];
+        absl::StrAppend(&why, "; fewer do not (", clients(last.clients), ": ", last.loss, ")");
+      }
+    } else {
+      absl::StrAppend(&why, "no size up to ", record.candidates.back().clients, " brings the expected loss (",
+                      record.candidates.back().loss, ") below ", reference);
+    }
+    if (record.found == 0) {
+      return absl::StrCat(why, searches_ == 0 ? "; first search: m = " : "; m stays ", record.chosen);
+    }
+    if (searches_ == 0) return absl::StrCat(why, "; first search: m = ", record.chosen);
+    return absl::StrCat(why, "; m = ", record.previous, " + ", options_.momentum, " (", record.found, " - ",
+                        record.previous, "), rounded ", options_.rounding, ", = ", record.chosen);
   }
 
   const IspOptions options_;
@@ -223,6 +289,7 @@ class Isp final : public ParticipationPolicy {
   int64_t clients_;
   int64_t searches_ = 0;
   std::optional<double> reference_;
+  int64_t rounds_ = 0, uploads_ = 0, upload_bytes_ = 0;  // so far
   // Of the round at hand only.
   std::optional<double> last_trust_loss_;
 };
@@ -256,6 +323,12 @@ MUSTER_REGISTER(
                 "B_full as a constant number of clients; 0: as `probe` says", AtLeast(0))
         .Option("fallback_clients", &IspOptions::fallback_clients,
                 "m if the very first search finds none (the authors' 20); 0: initial_clients", AtLeast(0))
+        .Option("candidates", &IspOptions::candidates,
+                "fresh: made of the probe's updates; stale: of every client's last one, zero if never seen",
+                OneOf({"fresh", "stale"}))
+        .Option("rounding", &IspOptions::rounding,
+                "of m on its way to the size found; down (the paper-era code) cannot climb by one",
+                OneOf({"up", "down"}))
         .Make<Isp>());
 
 }  // namespace

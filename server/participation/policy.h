@@ -20,16 +20,21 @@ namespace muster {
 
 // What a policy decides before a round.
 struct Decision {
-  int64_t clients = 0;           // cohort size, 1 .. available
-  int64_t epochs = 0;            // > 0: local epochs of this round, instead of training.epochs
-  bool keep_updates = false;     // the engine keeps this round's updates for Observe
+  int64_t clients = 0;        // cohort size, 1 .. available
+  int64_t epochs = 0;         // > 0: local epochs of this round, instead of training.epochs
+  bool keep_updates = false;  // the engine keeps this round's updates for Observe
+  // Every client's last update is kept from this round on (in memory and in the journal), and candidates may
+  // be made of any client's.
+  bool remember_updates = false;
   bool uniform_weights = false;  // every update counts the same, whatever the aggregator's own weights
   std::string reason;            // one of a closed set of words, e.g. "fixed", "warm-up", "probe", "search"
 };
 
 // Updates of one round, kept as they were received.
 struct KeptUpdates {
-  std::vector<ClientInfo> clients;  // ascending by id; those whose update was accepted
+  // Ascending by id: those whose update was accepted; with remember_updates all that are available, the
+  // update of one that never had any is zero.
+  std::vector<ClientInfo> clients;
   // The model the round started from moved by the aggregate of the updates of `subset` (indices into
   // `clients`), as the round's own aggregator and server optimiser would; neither is changed.
   absl::FunctionRef<absl::StatusOr<std::vector<float>>(std::span<const size_t> subset)> candidate;

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "compression/codec_table.h"
+#include "compression/compressor.h"
 #include "core/random.h"
 #include "server/aggregation/aggregator.h"
 
@@ -25,9 +26,10 @@ constexpr char kServerOptimizer[] = "server_optimizer";
 constexpr char kFeedback[] = "feedback";  // error feedback's server half
 constexpr char kMethod[] = "method";      // the method's
 constexpr char kDownlink[] = "downlink";
-constexpr char kLabels[] = "labels";    // of label histograms,
-constexpr char kCounted[] = "counted";  // bytes that are in the uploads
-constexpr char kClients[] = "clients";  // the mean of the clients' optimiser state
+constexpr char kLastUpdates[] = "last_updates";  // by client; what a policy wants remembered
+constexpr char kLabels[] = "labels";             // of label histograms,
+constexpr char kCounted[] = "counted";           // bytes that are in the uploads
+constexpr char kClients[] = "clients";           // the mean of the clients' optimiser state
 
 using Clock = std::chrono::steady_clock;
 double SecondsSince(Clock::time_point start) {
@@ -79,6 +81,7 @@ struct RoundEngine::Round {
   std::shared_ptr<std::vector<float>> start;  // the model the round starts from
   std::unique_ptr<Answers> answers;
   // For candidates; only if the policy asked to keep updates.
+  std::vector<ClientInfo> candidates;  // KeptUpdates::clients
   std::unique_ptr<ServerOptimizer> optimizer_before;
   State feedback_before;
   State method_before;
@@ -267,6 +270,7 @@ absl::Status RoundEngine::Select(Round& round) {
   MUSTER_ASSIGN_OR_RETURN(
       round.decision,
       parts_.policy->Next({.round = record.round, .available = available_count, .trust_loss = trust_loss}));
+  if (round.decision.remember_updates) MUSTER_RETURN_IF_ERROR(CheckUpdatesAlone());
   record.reason = round.decision.reason;
   record.trust_loss = parts_.policy->last_trust_loss();
 
@@ -366,9 +370,7 @@ absl::Status RoundEngine::Train(Round& round) {
   RoundRecord& record = round.record;
   record.learning_rate_factor = parts_.schedule->Factor(record.round) * rate_factor_;
   record.totals = totals_;
-  MUSTER_ASSIGN_OR_RETURN(
-      round.answers,
-      MakeAnswers(round, round.cohort, round.decision.keep_updates || needs_.deviations, record));
+  MUSTER_ASSIGN_OR_RETURN(round.answers, MakeAnswers(round, round.cohort, KeepsUpdates(round), record));
   // Moved, not copied: until Apply the model of the round in flight is `start`.
   round.start = std::make_shared<std::vector<float>>(std::move(state_.model));
   if (parts_.downlink != nullptr) {
@@ -533,7 +535,14 @@ absl::Status RoundEngine::Observe(Round& round) {
     return CandidateModel(round, subset);
   };
   KeptUpdates kept{.clients = {}, .candidate = candidate};
-  if (round.decision.keep_updates) kept.clients = round.answers->accepted();
+  if (round.decision.remember_updates) MUSTER_RETURN_IF_ERROR(RememberUpdates(round));
+  if (round.decision.keep_updates) {
+    const std::span<const ClientInfo> available = parts_.pool->Available();
+    round.candidates = round.decision.remember_updates
+                           ? std::vector<ClientInfo>(available.begin(), available.end())
+                           : round.answers->accepted();
+    kept.clients = round.candidates;
+  }
   MUSTER_ASSIGN_OR_RETURN(round.record.search,
                           parts_.policy->Observe({.round = round.record.round,
                                                   .cohort = round.cohort,
@@ -550,24 +559,65 @@ absl::Status RoundEngine::Observe(Round& round) {
   return absl::OkStatus();
 }
 
+bool RoundEngine::KeepsUpdates(const Round& round) const {
+  return round.decision.keep_updates || round.decision.remember_updates || needs_.deviations;
+}
+
+absl::Status RoundEngine::CheckUpdatesAlone() const {
+  const bool more =
+      !parts_.server_optimizer->Extras().empty() ||
+      (parts_.method != nullptr && !(parts_.method->Extras().empty() && parts_.method->Scalars().empty()));
+  return more ? InvalidInput(
+                    "federation.participation: stale candidates are made of updates alone, and the training "
+                    "method or the server optimizer wants more of them; use candidates: fresh")
+              : absl::OkStatus();
+}
+
+absl::Status RoundEngine::RememberUpdates(const Round& round) {
+  State& last = state_.parts[kLastUpdates];
+  for (const Update& update : round.answers->kept()) {
+    MUSTER_ASSIGN_OR_RETURN(last.vectors[absl::StrCat(update.client)],
+                            DecodePayload(update.payload, *parts_.layout));
+  }
+  return absl::OkStatus();
+}
+
+Update RoundEngine::RememberedUpdate(const ClientInfo& client) const {
+  constexpr uint8_t kIdentityCodec = 1;
+  Update update{.client = client.id,
+                .num_samples = client.num_samples,
+                .payload = {.bytes = PayloadHeader(kIdentityCodec, *parts_.layout)},
+                .metrics = {}};
+  const State& last = state_.parts.at(kLastUpdates);
+  if (const auto known = last.vectors.find(absl::StrCat(client.id)); known != last.vectors.end()) {
+    update.payload.bytes.append(reinterpret_cast<const char*>(known->second.data()),
+                                known->second.size() * sizeof(float));
+  } else {
+    update.payload.bytes.append(static_cast<size_t>(parts_.layout->size) * sizeof(float), '\0');
+  }
+  return update;
+}
+
 absl::StatusOr<std::vector<float>> RoundEngine::CandidateModel(const Round& round,
                                                                std::span<const size_t> subset) const {
-  const std::vector<Update>& kept = round.answers->kept();
   std::vector<size_t> chosen(subset.begin(), subset.end());
   std::sort(chosen.begin(), chosen.end());
   if (std::adjacent_find(chosen.begin(), chosen.end()) != chosen.end() ||
-      (!chosen.empty() && chosen.back() >= kept.size())) {
+      (!chosen.empty() && chosen.back() >= round.candidates.size())) {
     return InternalError("candidate: the subset must name distinct kept updates");
   }
   // A round of its own, as if only they had been asked.
   std::vector<ClientInfo> cohort;
-  for (const size_t index : chosen) cohort.push_back(*FindClient(round.cohort, kept[index].client));
+  for (const size_t index : chosen) cohort.push_back(round.candidates[index]);
   RoundRecord record;
   MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<Answers> answers,
                           MakeAnswers(round, cohort, /*keep=*/false, record));
   for (const size_t index : chosen) {
     ClientFinished event;
-    MUSTER_RETURN_IF_ERROR(answers->Take(kept[index], event));
+    MUSTER_RETURN_IF_ERROR(answers->Take(round.decision.remember_updates
+                                             ? RememberedUpdate(round.candidates[index])
+                                             : round.answers->kept()[index],
+                                         event));
   }
   if (!record.failures.empty()) return InternalError(record.failures.front().message);
   MUSTER_ASSIGN_OR_RETURN(Aggregate aggregate, answers->Finish(options_.clients));

@@ -132,6 +132,11 @@ class RoundEngine {
   // Participation policy's part of Apply: shows it the round, with candidates of kept updates.
   absl::Status Observe(Round& round);
   absl::StatusOr<std::vector<float>> CandidateModel(const Round& round, std::span<const size_t> subset) const;
+  bool KeepsUpdates(const Round& round) const;
+  // Every client's last update, for policies that make candidates of old ones: 4 bytes an element and client.
+  absl::Status CheckUpdatesAlone() const;
+  absl::Status RememberUpdates(const Round& round);
+  Update RememberedUpdate(const ClientInfo& client) const;
   bool ReachedUploadBytes(const RoundRecord& record) const;
   // Why the run ends after this round, if it does.
   std::optional<std::string> ShouldStop(const RoundRecord& record) const;
