@@ -102,21 +102,10 @@ class Isp final : public ParticipationPolicy {
   }
 
   absl::StatusOr<std::optional<SearchRecord>> Observe(const AfterRound& round) override {
+    MUSTER_ASSIGN_OR_RETURN(std::optional<SearchRecord> record, SearchAfter(round));
     ++rounds_;
     uploads_ += round.uploads;
     upload_bytes_ += round.upload_bytes;
-    // Without updates, or without one finite loss to compare with, a probe tells nothing: m stays.
-    if (!IsProbe(round.round) || round.kept == nullptr || round.kept->clients.empty() || !reference_) {
-      return std::nullopt;
-    }
-    SearchRecord record;
-    record.reference_loss = *reference_;
-    record.previous = clients_;
-    MUSTER_RETURN_IF_ERROR(Search(round, record));
-    record.chosen = Choose(record.found);
-    record.why = Explain(record);
-    clients_ = record.chosen;
-    ++searches_;
     return record;
   }
 
@@ -166,6 +155,22 @@ class Isp final : public ParticipationPolicy {
   }
 
  private:
+  absl::StatusOr<std::optional<SearchRecord>> SearchAfter(const AfterRound& round) {
+    // Without updates, or without one finite loss to compare with, a probe tells nothing: m stays.
+    if (!IsProbe(round.round) || round.kept == nullptr || round.kept->clients.empty() || !reference_) {
+      return std::nullopt;
+    }
+    SearchRecord record;
+    record.reference_loss = *reference_;
+    record.previous = clients_;
+    MUSTER_RETURN_IF_ERROR(Search(round, record));
+    record.chosen = Choose(record.found);
+    record.why = Explain(record);
+    clients_ = record.chosen;
+    ++searches_;
+    return record;
+  }
+
   Isp(const IspOptions& options, const Context& context)
       : options_(options),
         federation_clients_(std::max<int64_t>(context.clients, 1)),
