@@ -64,6 +64,8 @@ absl::Status ShowData(const DataArguments& arguments);
 // Compares finished runs: a table on the terminal and one HTML page at `out` ("": DIR/report.html for a
 // single run, comparison.html for several).
 absl::Status Report(const std::vector<std::string>& dirs, const std::string& out);
+// Tells from rounds.jsonl alone why the number of clients changed, search by search.
+absl::Status ExplainParticipation(const std::vector<std::string>& dirs);
 
 // `muster sweep`: a grid of runs, compared. Adds the command; `action` becomes what it does if it is the one
 // that was called.

@@ -96,7 +96,11 @@ int Run(int argc, char** argv) {
       app.add_subcommand("report", "Compare runs: a table, and one self-contained HTML page");
   report_command->add_option("DIR", dirs, "Run directories")->required();
   report_command->add_option("--out", report_out, "HTML file (default: DIR/report.html, or comparison.html)");
-  report_command->callback([&] { action = [&] { return Report(dirs, report_out); }; });
+  bool why = false;
+  report_command->add_flag("--why", why,
+                           "Instead: why the number of clients changed, search by search, from rounds.jsonl");
+  report_command->callback(
+      [&] { action = [&] { return why ? ExplainParticipation(dirs) : Report(dirs, report_out); }; });
 
   auto* list_command =
       app.add_subcommand("list", "Show every plug-in with its options, defaults and sources");

@@ -6,6 +6,7 @@
 #include "app/commands.h"
 #include "core/file.h"
 #include "server/monitoring/run_files.h"
+#include "server/monitoring/units.h"
 
 namespace muster {
 
@@ -20,6 +21,33 @@ absl::Status Report(const std::vector<std::string>& dirs, const std::string& out
                                               : "comparison.html";
   MUSTER_RETURN_IF_ERROR(WriteFileAtomic(path, page));
   std::printf("%s\nreport: %s\n", ComparisonTable(runs).c_str(), path.c_str());
+  return absl::OkStatus();
+}
+
+absl::Status ExplainParticipation(const std::vector<std::string>& dirs) {
+  for (const std::string& dir : dirs) {
+    MUSTER_ASSIGN_OR_RETURN(const std::vector<RoundRecord> rounds, ReadRounds(dir, /*may_be_torn=*/true));
+    std::printf("%s\n", dir.c_str());
+    size_t searches = 0;
+    for (const RoundRecord& record : rounds) {
+      if (!record.search) continue;
+      ++searches;
+      std::printf("  round %lld: %lld -> %lld clients: %s\n", static_cast<long long>(record.round + 1),
+                  static_cast<long long>(record.search->previous),
+                  static_cast<long long>(record.search->chosen), record.search->why.c_str());
+      for (const Candidate& candidate : record.search->candidates) {
+        std::printf("    %lld clients: expected loss %.6g, %s the reference %.6g\n",
+                    static_cast<long long>(candidate.clients), candidate.loss,
+                    candidate.loss < record.search->reference_loss ? "below" : "not below",
+                    record.search->reference_loss);
+      }
+      if (record.saved_bytes) {
+        std::printf("    uploads saved so far (estimate): %s\n",
+                    FormatBytes(static_cast<double>(*record.saved_bytes)).c_str());
+      }
+    }
+    if (searches == 0) std::printf("  no search: the number of clients did not depend on losses\n");
+  }
   return absl::OkStatus();
 }
 

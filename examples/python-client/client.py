@@ -71,6 +71,13 @@ class Softmax:
         self.y = labels.astype(np.int64)
         self.learning_rate, self.batch = learning_rate, batch
 
+    def local_loss(self, flat):
+        """The mean loss of the given model on all samples: what a coordinator may ask for (offer.statistics)."""
+        split = len(flat) // (self.x.shape[1] + 1) * self.x.shape[1]
+        logits = self.x @ flat[:split].reshape(-1, self.x.shape[1]).T + flat[split:]
+        logits -= logits.max(axis=1, keepdims=True)
+        return float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(self.y)), self.y]).mean())
+
     def train(self, flat, offer, client, cancelled):
         """Returns (delta, steps, mean loss); None if cancelled. Draws its batches from the task's seed alone."""
         inputs = self.x.shape[1]
@@ -196,7 +203,9 @@ class Client:
         try:
             data = self.download(offer.model)
             stage, start = "train", time.monotonic()
-            trained = self.model.train(decode_model(data, offer), offer, self.welcome.client,
+            flat = decode_model(data, offer)
+            told = {"local_loss": self.model.local_loss(flat)} if "local_loss" in offer.statistics else {}
+            trained = self.model.train(flat, offer, self.welcome.client,
                                        lambda: offer.round in self.cancelled)
             if trained is None:
                 return
@@ -205,7 +214,8 @@ class Client:
             header = pb.UploadHeader(
                 federation=self.welcome.federation, round=offer.round, client=self.welcome.client,
                 content_sha256=hashlib.sha256(update).digest(), payload_size=len(update),
-                num_samples=len(self.model.x), train_loss=loss, steps=steps, seconds=time.monotonic() - start)
+                num_samples=len(self.model.x), train_loss=loss, steps=steps, seconds=time.monotonic() - start,
+                numbers={name: pb.Numbers(values=[value]) for name, value in told.items()})
             self.done[offer.round] = (header, update)
             self.say_ready(offer.round)
         except grpc.RpcError as error:

@@ -74,6 +74,8 @@ constexpr MetricInfo kMetrics[] = {
     {"muster_search_candidate_loss", "gauge", "clients",
      "Trust loss by candidate size, in the last search; the first 256"},
     {"muster_search_chosen_clients", "gauge", "", "Number of clients the last search settled on"},
+    {"muster_saved_upload_bytes", "gauge", "",
+     "Estimated uploads saved so far against a fixed number of clients, the policy's initial one"},
     {"muster_round_duration_seconds", "histogram", "", "Whole rounds, from selection to commit"},
     {"muster_round_phase_duration_seconds", "histogram", "phase",
      "Phases of rounds: select, train, apply, evaluate, commit"},
@@ -332,6 +334,9 @@ void Metrics::Committed(const RoundRecord& record) {
         losses.push_back({{{"clients", absl::StrCat(candidate.clients)}}, candidate.loss});
     }
     f.Replace("muster_search_candidate_loss", losses);
+  }
+  if (record.saved_bytes) {
+    f.gauge("muster_saved_upload_bytes").Set(static_cast<double>(*record.saved_bytes));
   }
   constexpr size_t kMostValues = 64;
   for (const auto& [name, values] : record.numbers) {

@@ -139,7 +139,11 @@ Json Searches(const Run& run) {
                         {"reference", Short(record.search->reference_loss)},
                         {"candidates", candidates},
                         {"found", record.search->found},
-                        {"chosen", record.search->chosen}});
+                        {"chosen", record.search->chosen},
+                        {"why", record.search->why},
+                        {"saved", record.saved_bytes
+                                      ? Json(FormatBytes(static_cast<double>(*record.saved_bytes)))
+                                      : Json("")}});
   }
   return searches;
 }

@@ -18,6 +18,7 @@ std::string ThreeDigits(double value) {
 }  // namespace
 
 std::string FormatBytes(double bytes) {
+  if (bytes < 0) return absl::StrCat("-", FormatBytes(-bytes));
   if (bytes < 1000) return absl::StrFormat("%.0f B", bytes);
   const char* const units[] = {"kB", "MB", "GB", "TB", "PB"};
   size_t unit = 0;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/random.h"
+#include "core/statistics.h"
 #include "optim/gradient_noise.h"
 
 namespace muster {
@@ -418,6 +419,64 @@ TEST(LocalTrainer, GradientNoiseIsTheJobsOwnAndOnlyWhereAskedFor) {
   for (const std::string& noise : Registry<GradientNoise>::Get().Names()) {
     EXPECT_EQ(delta_with(noise, 5), delta_with(noise, 5)) << noise;
     EXPECT_EQ(delta_with(noise, 5) == delta_with("none", 5), noise == "none") << noise;
+  }
+}
+
+TEST(LocalTrainerTest, StatisticsAreOfTheGivenModelAndTrainingDoesNotNotice) {
+  const Dataset data = MakeData(20, 3);
+  Training training;
+  training.options.shuffle = false;
+  Fixture fixture(data, training);
+  const std::vector<uint32_t> samples = FirstSamples(20);
+  const TrainingJob job{.seed = 5, .round = 2, .client = 1, .epochs = 2};
+  ASSERT_TRUE(fixture.Train(job, samples).ok());
+  const std::vector<float> silent = fixture.delta;
+  TrainingJob asked = job;
+  asked.statistics = {statistics::kLoss, statistics::kLossRms, statistics::kGradientDeviation, "unknown"};
+  const auto told = fixture.Train(asked, samples);
+  ASSERT_TRUE(told.ok()) << told.status();
+  EXPECT_EQ(fixture.delta, silent);
+  EXPECT_EQ(told->numbers.size(), 3U);
+
+  double sum = 0, squares = 0;
+  for (const uint32_t sample : samples) {
+    const auto sums = fixture.trainer->Evaluate(fixture.global, data, std::span(&sample, 1));
+    ASSERT_TRUE(sums.ok());
+    sum += sums->loss;
+    squares += sums->loss * sums->loss;
+  }
+  EXPECT_NEAR(told->numbers.at(statistics::kLoss).at(0), sum / 20, 1e-6);
+  EXPECT_NEAR(told->numbers.at(statistics::kLossRms).at(0), std::sqrt(squares / 20), 1e-6);
+
+  // A step of plain SGD with rate 0.1 on one batch shows that batch's gradient.
+  std::vector<std::vector<double>> gradients;
+  for (size_t begin = 0; begin < 20; begin += 8) {
+    const auto batch = std::span(samples).subspan(begin, std::min<size_t>(8, 20 - begin));
+    ASSERT_TRUE(fixture.Train({.seed = 5, .epochs = 1}, batch).ok());
+    std::vector<double>& gradient = gradients.emplace_back();
+    for (const float value : fixture.delta) gradient.push_back(-10.0 * value);
+  }
+  double deviation = 0;
+  for (size_t j = 0; j < fixture.delta.size(); ++j) {
+    const double mean = (gradients[0][j] + gradients[1][j] + gradients[2][j]) / 3;
+    for (const auto& gradient : gradients) deviation += (gradient[j] - mean) * (gradient[j] - mean) / 3;
+  }
+  EXPECT_NEAR(told->numbers.at(statistics::kGradientDeviation).at(0), std::sqrt(deviation), 1e-5);
+}
+
+TEST(SliceTrainerTest, MayWithholdWhatIsNoUpdate) {
+  const Dataset data = MakeData(20, 3);
+  Fixture fixture(data);
+  const std::vector<uint32_t> samples = FirstSamples(20);
+  const TrainingJob job{.seed = 5, .epochs = 1, .statistics = {statistics::kLoss}};
+  for (const bool withhold : {false, true}) {
+    SliceTrainer slice(*fixture.trainer, data, samples, withhold);
+    State memory;
+    const auto result = slice.Train(job, fixture.global, fixture.delta, memory);
+    ASSERT_TRUE(result.ok());
+    EXPECT_EQ(result->numbers.empty(), withhold);
+    EXPECT_EQ(slice.label_histogram().empty(), withhold);
+    EXPECT_EQ(slice.num_samples(), 20);
   }
 }
 

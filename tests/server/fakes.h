@@ -153,6 +153,7 @@ class CountingPolicy final : public ParticipationPolicy {
     return Decision{.clients = clients > 0 ? clients : 2 + counter_ % 3,
                     .epochs = epochs,
                     .keep_updates = keep_updates,
+                    .remember_updates = remember_updates,
                     .uniform_weights = uniform_weights,
                     .reason = absl::StrCat("count-", counter_)};
   }
@@ -170,6 +171,7 @@ class CountingPolicy final : public ParticipationPolicy {
   int64_t epochs = 0;
   bool ask_trust_loss = false;
   bool keep_updates = false;
+  bool remember_updates = false;
   bool uniform_weights = false;
   std::function<absl::StatusOr<std::optional<SearchRecord>>(const AfterRound&)> observe;
 

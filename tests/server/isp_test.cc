@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <set>
 
 #include "gmock/gmock.h"
 #include "server/participation/policy.h"
@@ -43,6 +44,7 @@ struct World {
   };
   std::function<int64_t(int64_t asked)> answered = [](int64_t asked) { return asked; };
   const Selector* selector = nullptr;
+  int64_t update_bytes = 0;
 };
 
 // Progress is expected from `found` clients on; 0: never.
@@ -83,6 +85,8 @@ PlayedRound Play(ParticipationPolicy& policy, const World& world, int64_t round)
   auto search = policy.Observe({.round = round,
                                 .cohort = cohort,
                                 .accepted = accepted,
+                                .uploads = accepted,
+                                .upload_bytes = accepted * world.update_bytes,
                                 .kept = played.decision.keep_updates ? &kept : nullptr,
                                 .selector = world.selector != nullptr ? world.selector : uniform,
                                 .seed = 3,
@@ -470,6 +474,85 @@ TEST(IspTest, RefusesStateThatIsNotItsOwn) {
     EXPECT_THAT(Message(loaded), HasSubstr("isp state is damaged")) << state;
     EXPECT_EQ(isp->Save(), before) << state;
   }
+}
+
+TEST(IspTest, RoundingDownNeverClimbsByOne) {
+  World world{.candidate_loss = ProgressFrom([](int64_t round) { return round == 0 ? 2 : 3; })};
+  const OptionMap options = {
+      {"warmup_rounds", Int(0)}, {"period", Int(1)}, {"rounding", std::string("down")}};
+  EXPECT_THAT(Chosen(PlayRounds(*MakeIsp(options, 20), world, 3)), ElementsAre(2, 2, 2));
+}
+
+TEST(IspTest, StaleCandidatesAreOfAllClientsUpToTheProbesSize) {
+  const auto isp = MakeIsp({{"warmup_rounds", Int(0)},
+                            {"probe_clients", Int(3)},
+                            {"candidates", std::string("stale")},
+                            {"subsets", Int(1)}},
+                           20);
+  const auto next =
+      isp->Next({.round = 0, .available = 20, .trust_loss = []() -> absl::StatusOr<double> { return 1.0; }});
+  ASSERT_TRUE(next.ok());
+  EXPECT_TRUE(next->remember_updates);
+  EXPECT_TRUE(next->keep_updates);
+  std::set<size_t> named;
+  const auto candidate = [&](std::span<const size_t> subset) -> absl::StatusOr<std::vector<float>> {
+    named.insert(subset.begin(), subset.end());
+    return std::vector<float>{0};
+  };
+  KeptUpdates kept{.clients = {}, .candidate = candidate};
+  for (int64_t id = 0; id < 20; ++id) kept.clients.push_back({.id = id, .num_samples = 1, .labels = nullptr});
+  const auto uniform = MakeSelector("uniform");
+  const auto search =
+      isp->Observe({.round = 0,
+                    .cohort = std::span(kept.clients).first(3),
+                    .accepted = 3,
+                    .kept = &kept,
+                    .selector = uniform.get(),
+                    .seed = 3,
+                    .trust_loss = [](ConstParameters) -> absl::StatusOr<double> { return 2.0; }});
+  ASSERT_TRUE(search.ok() && search->has_value());
+  EXPECT_EQ((*search)->candidates.size(), 3U);
+  EXPECT_GE(*named.rbegin(), 3U);  // one that was not in the probe
+}
+
+TEST(IspTest, StaleCandidatesOfMoreThanTheirBoundAreRefused) {
+  const auto make = [](int64_t bytes) {
+    return Registry<ParticipationPolicy>::Get()
+        .Create({"isp", {{"candidates", std::string("stale")}}},
+                {.clients = 1024, .rounds = 10, .has_trust_set = true, .model_bytes = bytes})
+        .status();
+  };
+  EXPECT_TRUE(make(256 << 10).ok());
+  EXPECT_THAT(Message(make((256 << 10) + 1)), HasSubstr("candidates: stale remembers"));
+}
+
+// m0 = 10 and updates of 100 bytes: a probe of 20 costs 1000 bytes more than 10 would, rounds of 4 save 600.
+TEST(IspTest, CountsTheBytesSavedAgainstItsFirstNumber) {
+  World world{.candidate_loss = ProgressFrom([](int64_t) { return 4; }), .update_bytes = 100};
+  const auto isp = MakeIsp({{"warmup_rounds", Int(0)}, {"initial_clients", Int(10)}, {"period", Int(5)}}, 20);
+  std::vector<int64_t> saved;
+  for (int64_t round = 0; round < 4; ++round) {
+    Play(*isp, world, round);
+    saved.push_back(isp->saved_bytes().value());
+  }
+  EXPECT_THAT(saved, ElementsAre(-1000, -400, 200, 800));
+}
+
+TEST(IspTest, SaysWhyInWords) {
+  World world{.candidate_loss = ProgressFrom([](int64_t round) { return round == 0 ? 2 : 6 - round; })};
+  const auto rounds = PlayRounds(*MakeIsp({{"warmup_rounds", Int(0)}, {"period", Int(1)}}, 20), world, 3);
+  EXPECT_EQ(
+      rounds[0].search->why,
+      "2 clients bring the expected loss to 0.5, below the reference 1 (moving average of the losses before "
+      "the probe); fewer do not (1 client: 2); first search: m = 2");
+  EXPECT_THAT(rounds[1].search->why, HasSubstr("m = 2 + 0.5 (5 - 2), rounded up, = 4"));
+  World never;
+  const auto none =
+      PlayRounds(*MakeIsp({{"warmup_rounds", Int(0)}, {"initial_clients", Int(7)}}, 20), never, 1);
+  EXPECT_EQ(
+      none[0].search->why,
+      "no size up to 20 brings the expected loss (2) below the reference 1 (moving average of the losses "
+      "before the probe); first search: m = 7");
 }
 
 TEST(IspTest, ErrorsOfTheEvaluationComeThrough) {

@@ -103,5 +103,55 @@ TEST(ScheduleTest, RefusesListsThatAreNoSchedule) {
   EXPECT_EQ(message({0, 5}, {1, 2}), "");
 }
 
+TEST(AdaFlTest, HoldsThenGrowsToItsLimit) {
+  const auto policy = Make({"adafl", {}});
+  // Rounds count from 0 here: round 11 is t = 12. 5 + 20 / 40 is rounded up.
+  EXPECT_EQ(Next(*policy, 0, 100).clients, 5);
+  EXPECT_EQ(Next(*policy, 30, 100).clients, 5);
+  EXPECT_EQ(Next(*policy, 31, 100).clients, 6);
+  EXPECT_EQ(Next(*policy, 51, 100).clients, 6);
+  EXPECT_EQ(Next(*policy, 11 + 40 * 15, 100).clients, 20);
+  EXPECT_EQ(Next(*policy, 5000, 100).clients, 20);
+  EXPECT_EQ(Next(*policy, 5000, 3).clients, 3);
+}
+
+std::unique_ptr<ParticipationPolicy> Budget(int64_t total, int64_t round) {
+  auto made = Registry<ParticipationPolicy>::Get().Create(
+      {"byte_budget", {{"total_bytes", total}, {"round_bytes", round}}},
+      {.clients = 100, .rounds = 10, .model_bytes = 100});
+  EXPECT_TRUE(made.ok()) << made.status();
+  return *std::move(made);
+}
+void Spend(ParticipationPolicy& policy, int64_t round, int64_t uploads, int64_t bytes) {
+  AfterRound after{.round = round,
+                   .cohort = {},
+                   .accepted = uploads,
+                   .uploads = uploads,
+                   .upload_bytes = bytes,
+                   .trust_loss = [](ConstParameters) -> absl::StatusOr<double> { return 0.0; }};
+  EXPECT_TRUE(policy.Observe(after).ok());
+}
+
+TEST(ByteBudgetTest, SpreadsWhatIsLeftOverTheRoundsLeft) {
+  const auto policy = Budget(5000, 0);
+  EXPECT_EQ(Next(*policy, 0, 100).clients, 5);  // 500 a round, 100 an update without compression
+  Spend(*policy, 0, 5, 50);                     // compressed: 10 an update; 4950 over 9 rounds are 550
+  EXPECT_EQ(Next(*policy, 1, 100).clients, 55);
+  EXPECT_EQ(Next(*policy, 1, 30).clients, 30);
+  EXPECT_FALSE(policy->IsDone());
+  Spend(*policy, 1, 10, 4945);
+  EXPECT_TRUE(policy->IsDone());
+  EXPECT_EQ(Next(*policy, 2, 30).clients, 1);
+}
+
+TEST(ByteBudgetTest, KeepsWithinTheRoundsBudgetToo) {
+  const auto policy = Budget(0, 750);
+  EXPECT_EQ(Next(*policy, 0, 100).clients, 7);
+  Spend(*policy, 0, 7, 1'000'000);
+  EXPECT_EQ(Next(*policy, 1, 100).clients, 1);
+  EXPECT_FALSE(policy->IsDone());
+  EXPECT_EQ(Next(*Budget(1500, 75), 0, 100).clients, 1);
+}
+
 }  // namespace
 }  // namespace muster

@@ -1,5 +1,6 @@
 // What crosses the engine's seams beside updates: extra vectors, numbers, vectors from the server, a planned
 // cohort, live changes.
+#include <cmath>
 #include <optional>
 #include <string>
 #include <vector>
@@ -256,6 +257,105 @@ TEST(RoundEngineSeams, ChangesThatMakeNoSenseAreRefused) {
   change = LiveChange();
   change.learning_rate_factor = 0;
   EXPECT_THAT(Message(federation.engine->RequestChange(change)), HasSubstr("must be above 0"));
+}
+
+// Asks everything there is to ask, and keeps what it was told.
+class CuriousSelector final : public Selector {
+ public:
+  SelectorNeeds Needs() const override {
+    return {.statistics = {"local_loss"}, .labels = true, .deviations = true};
+  }
+  absl::StatusOr<std::vector<ClientId>> Select(int64_t count, std::span<const ClientInfo> candidates,
+                                               Random& /*random*/) const override {
+    std::vector<ClientId> ids;
+    for (const ClientInfo& client : candidates.first(static_cast<size_t>(count))) ids.push_back(client.id);
+    return ids;
+  }
+  void Observe(const SelectorRound& round) override {
+    asked.push_back(round.cohort.size());
+    reports.assign(round.reports.begin(), round.reports.end());
+  }
+  std::vector<size_t> asked;
+  std::vector<ClientReport> reports;  // of the last round
+};
+
+TEST(RoundEngineSeams, ASelectorIsToldWhatItAskedFor) {
+  Federation federation;
+  CuriousSelector selector;
+  federation.policy.clients = 3;
+  federation.options.rounds = 1;
+  std::vector<std::string> statistics;
+  federation.pool.script = [&](const Task& task, ClientId client) -> Outcome {
+    statistics = task.statistics;
+    if (client == 30)
+      return ClientFailure{
+          .client = client, .stage = "train", .code = "INTERNAL", .message = "", .download_bytes = 0};
+    // Weighed by 1 and 2 samples, the mean is 3 everywhere.
+    Update update = federation.pool.WithDelta(client, std::vector<float>(8, client == 10 ? 1.0F : 4.0F));
+    update.numbers = {{"local_loss", {0.25}}};
+    return update;
+  };
+  federation.engine =
+      std::make_unique<RoundEngine>(federation.options, EngineParts{.layout = &federation.layout,
+                                                                    .pool = &federation.pool,
+                                                                    .evaluator = &federation.evaluator,
+                                                                    .has_trust_set = true,
+                                                                    .policy = &federation.policy,
+                                                                    .selector = &selector,
+                                                                    .server_optimizer = &federation.optimizer,
+                                                                    .schedule = &federation.schedule,
+                                                                    .listeners = {&federation.recorder}});
+  ASSERT_TRUE(federation.engine->Run(federation.InitialModel()).ok());
+  EXPECT_THAT(statistics, ElementsAre("local_loss"));
+  EXPECT_THAT(selector.asked, ElementsAre(3));
+  ASSERT_EQ(selector.reports.size(), 2U);
+  EXPECT_THAT(selector.reports[0].numbers.at("local_loss"), ElementsAre(0.25));
+  EXPECT_NEAR(selector.reports[0].deviation.value(), std::sqrt(8.0) * 2, 1e-6);  // |1 - 3|
+  EXPECT_NEAR(selector.reports[1].deviation.value(), std::sqrt(8.0) * 1, 1e-6);  // |4 - 3|
+  // A number that is told is 8 bytes of the upload.
+  EXPECT_EQ(federation.recorder.records[0].upload_bytes, 2 * (24 + 8 * 4 + 8));
+}
+
+// Candidates of old updates: of those asked before, and of one never asked.
+TEST(RoundEngineSeams, RememberedUpdatesMakeCandidatesAndSurviveResume) {
+  const TemporaryFolder folder;
+  std::vector<std::vector<float>> candidates;
+  const auto run = [&](Federation& federation, int64_t rounds) {
+    federation.options.rounds = rounds;
+    federation.policy.clients = 2;
+    federation.policy.remember_updates = federation.policy.keep_updates = true;
+    federation.policy.uniform_weights = true;
+    federation.policy.observe = [&](const AfterRound& round) -> absl::StatusOr<std::optional<SearchRecord>> {
+      EXPECT_EQ(round.kept->clients.size(), 6U);
+      for (const std::vector<size_t>& subset : {std::vector<size_t>{0}, {1}, {2}, {3}, {4}, {5}, {0, 3}}) {
+        MUSTER_ASSIGN_OR_RETURN(candidates.emplace_back(), round.kept->candidate(subset));
+      }
+      return std::nullopt;
+    };
+    return federation.Run();
+  };
+  Federation whole;
+  whole.journal = *Journal::Create(folder.path() + "/whole", Durability::kProcess);
+  const auto model = run(whole, 3);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const std::vector<std::vector<float>> expected(candidates.end() - 7, candidates.end());
+  candidates.clear();
+  {
+    Federation first;
+    first.journal = *Journal::Create(folder.path() + "/cut", Durability::kProcess);
+    first.recorder.on_event = [&](const std::string& event) {
+      if (event == "committed 1") first.engine->RequestStop();
+    };
+    ASSERT_TRUE(run(first, 3).ok());
+  }
+  candidates.clear();
+  Federation second;
+  second.journal = *Journal::Open(folder.path() + "/cut", Durability::kProcess);
+  const auto resumed = run(second, 3);
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_EQ(*resumed, *model);
+  EXPECT_EQ(candidates, expected);
+  EXPECT_NE(expected[0], expected[5]);
 }
 
 }  // namespace

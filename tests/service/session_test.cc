@@ -55,6 +55,26 @@ TEST_F(ServiceTest, CountsClientsOfAnEarlierProcessAsPresentUntilTheyHaveBeenAwa
   EXPECT_TRUE(absl::IsCancelled(pool_->WaitUntilReady([asked = 0]() mutable { return ++asked > 1; })));
 }
 
+// So that a coordinator that comes back chooses as the one before would have.
+TEST_F(ServiceTest, KnowsTheLabelsItWasToldAfterARestart) {
+  {
+    const auto teller = Client("ada with a space");
+    v1::Join join = teller->JoinMessage();
+    for (const int64_t count : {2, 0, 3}) join.add_label_histogram(count);
+    teller->SendJoin(join);
+    ASSERT_TRUE(teller->Next().has_welcome());
+    const auto silent = Client("bob");
+    silent->Join();
+  }
+  Stop();
+  Start();
+  ASSERT_TRUE(pool_->WaitUntilReady([] { return false; }).ok());
+  ASSERT_EQ(pool_->Available().size(), 2U);
+  ASSERT_NE(pool_->Available()[0].labels, nullptr);
+  EXPECT_THAT(*pool_->Available()[0].labels, ::testing::ElementsAre(2, 0, 3));
+  EXPECT_EQ(pool_->Available()[1].labels, nullptr);
+}
+
 TEST_F(ServiceTest, RefusesJoinsThatDoNotFit) {
   const auto refusal = [this](const std::function<void(v1::Join&)>& spoil) {
     const auto client = Client("eve");

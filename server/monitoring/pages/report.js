@@ -102,7 +102,7 @@
         'searches-table',
         [
           'round', 'before', 'reference loss', 'candidates tried', 'losses (dashed: reference)', 'found',
-          'chosen'
+          'chosen', 'uploads saved so far', 'why'
         ],
         run.searches.map(
             (search) =>
@@ -113,8 +113,10 @@
                  searchPlot(search),
                  search.found > 0 ? count(search.found) : 'none',
                  count(search.chosen),
+                 search.saved,
+                 search.why,
     ]),
-        [3, 4]);
+        [3, 4, 8]);
   }
 
   // One chart for every name the server's method told numbers by.
