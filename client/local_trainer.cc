@@ -1,17 +1,15 @@
 #include "client/local_trainer.h"
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <exception>
 #include <numeric>
-#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/batcher.h"
 #include "core/random.h"
 #include "core/statistics.h"
 #include "learning/models/forward_random.h"
@@ -25,8 +23,7 @@ namespace {
 
 constexpr int64_t kEvaluationBatch = 500;
 constexpr int64_t kStepsPerProgress = 20;
-// Names of optimiser state: in a client's memory, and as vectors that travel (numbers as vectors of one
-// element).
+// Names of optimiser state: in a client's memory, and as vectors that travel (a number has one element).
 const std::string kOptimizer = "optimizer";
 const std::string kOptimizerVector = "optimizer/";
 const std::string kNumber = "number:";
@@ -35,11 +32,10 @@ const std::string kMethod = "method";
 // out = a - b. Returns whether all of it is finite.
 MUSTER_KERNEL bool Subtract(const float* __restrict a, const float* __restrict b, float* __restrict out,
                             int64_t size) {
-  constexpr uint32_t kExponent = 0x7f800000;  // all ones: NaN or infinity
   uint32_t bad = 0;
   for (int64_t i = 0; i < size; ++i) {
     out[i] = a[i] - b[i];
-    bad |= (std::bit_cast<uint32_t>(out[i]) & kExponent) == kExponent;
+    bad |= static_cast<uint32_t>(optim::IsNotFinite(out[i]));
   }
   return bad == 0;
 }
@@ -48,9 +44,8 @@ MUSTER_KERNEL bool Subtract(const float* __restrict a, const float* __restrict b
 // on one core (workers are the parallelism; more cores would also change the order of sums).
 void PrepareThread() {
   thread_local const bool prepared = [] {
-    at::globalContext().setFlushDenormal(true);
     at::set_num_threads(1);
-    return true;
+    return at::globalContext().setFlushDenormal(true);
   }();
   static_cast<void>(prepared);
 }
@@ -63,56 +58,6 @@ absl::Status FromException(const std::exception& e) {
 absl::Status Diverged(const std::string& what) {
   return InvalidInput(absl::StrCat(what, ": training diverged; lower the learning rate"));
 }
-
-// Copies samples into tensors whose memory is kept from batch to batch.
-class Batcher {
- public:
-  // `targets` is int64 classes for cross entropy, else float32. `relabel` as in TrainingJob.
-  void Gather(const Dataset& data, LossKind loss, std::span<const uint32_t> samples, int64_t capacity,
-              std::span<const int64_t> relabel = {}) {
-    Reserve(data, loss, capacity);
-    const auto batch = static_cast<int64_t>(samples.size());
-    const int64_t size = data.sample_size();
-    auto* input = all_inputs_.data_ptr<float>();
-    for (const uint32_t sample : samples) {
-      std::memcpy(input, data.inputs.data() + sample * size, static_cast<size_t>(size) * sizeof(float));
-      input += size;
-    }
-    for (int64_t i = 0; i < batch; ++i) {
-      const uint32_t sample = samples[i];
-      if (loss == LossKind::kMse) {
-        all_targets_.data_ptr<float>()[i] = data.values[sample];
-        continue;
-      }
-      int64_t label = data.labels[sample];
-      if (!relabel.empty()) label = relabel[static_cast<size_t>(label)];
-      if (loss == LossKind::kCrossEntropy) {
-        all_targets_.data_ptr<int64_t>()[i] = label;
-      } else {
-        all_targets_.data_ptr<float>()[i] = static_cast<float>(label);
-      }
-    }
-    if (batch == inputs_.size(0)) return;
-    inputs_ = all_inputs_.narrow(0, 0, batch);
-    targets_ = all_targets_.narrow(0, 0, batch);
-  }
-  const at::Tensor& inputs() const { return inputs_; }
-  const at::Tensor& targets() const { return targets_; }
-
- private:
-  void Reserve(const Dataset& data, LossKind loss, int64_t capacity) {
-    if (all_inputs_.defined() && all_inputs_.size(0) >= capacity) return;
-    std::vector<int64_t> shape = {capacity};
-    shape.insert(shape.end(), data.sample_shape.begin(), data.sample_shape.end());
-    inputs_ = all_inputs_ = at::empty(shape, at::kFloat);
-    targets_ = all_targets_ = at::empty({capacity}, loss == LossKind::kCrossEntropy ? at::kLong : at::kFloat);
-  }
-
-  at::Tensor all_inputs_;   // [capacity, sample_shape...]
-  at::Tensor all_targets_;  // [capacity]
-  at::Tensor inputs_;       // the front of it that is filled
-  at::Tensor targets_;
-};
 
 class ResidentTrainer final : public LocalTrainer, private Oracle {
  public:
