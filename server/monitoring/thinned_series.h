@@ -13,7 +13,7 @@ namespace muster {
 struct SeriesCursor {
   int64_t generation = -1;
   size_t points = 0;
-  int64_t added = -1;
+  int64_t added = 0;
 };
 
 // Keeps every point until there are `most`, then every second one, every fourth, ...; and always the last.

@@ -76,7 +76,8 @@ class Browser:
         return message
 
     def resize(self, width, height, mobile=False):
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
+                  mobile=mobile)
 
     def dark(self, on):
         scheme = {"name": "prefers-color-scheme", "value": "dark" if on else "light"}
@@ -102,7 +103,8 @@ class Browser:
             if value:
                 return value
             if time.monotonic() > deadline:
-                raise TimeoutError(f"never true: {expression}; errors: {self.errors}; page: {self.text('body')[:2000]}")
+                page = self.text("body")[:2000]
+                raise TimeoutError(f"never true: {expression}; errors: {self.errors}; page: {page}")
             time.sleep(0.1)
 
     def picture(self, path, whole=True):

@@ -66,7 +66,8 @@
     if (run === null || now === null) return;
     document.title = `${now.committed}/${run.rounds} \u00b7 ${run.name}`;
     $('name').textContent = run.name;
-    const facts = [plural(run.clients, 'client'), plural(run.parameters, 'parameter'), `Muster ${run.version}`];
+    const facts = [plural(run.parameters, 'parameter'), `Muster ${run.version}`];
+    if (run.clients > 0) facts.unshift(plural(run.clients, 'client'));  // those that connect are told of elsewhere
     if (run.first_round > 0) facts.push(`resumed after round ${count(run.first_round)}`);
     $('facts').replaceChildren(...facts.map((fact) => element('span', {}, fact)));
     const round = now.in_flight ? `Round ${count(now.round)} of ${count(run.rounds)}` :
@@ -200,15 +201,12 @@
 
   function drawLog() {
     if (!show('log', state.log.length > 0)) return;
-    const lines = $('lines');
-    const atEnd = lines.scrollHeight - lines.scrollTop - lines.clientHeight < 20;
-    lines.replaceChildren(...state.log.map(([time, level, text]) => {
+    $('lines').replaceChildren(...state.log.slice().reverse().map(([time, level, text]) => {
       const moment = new Date(1000 * time);
       return element(
           'li', {class: level}, element('time', {datetime: moment.toISOString()}, moment.toTimeString().slice(0, 8)),
           ' ', text);
     }));
-    if (atEnd) lines.scrollTop = lines.scrollHeight;
   }
 
   const kDrawers = [
@@ -254,6 +252,10 @@
   });
 
   for (const input of document.querySelectorAll('input[name=axis]')) input.addEventListener('change', drawCurves);
+  addEventListener('resize', () => {
+    for (const part of ['rounds', 'tests', 'search']) dirty.add(part);
+    requestAnimationFrame(drawDirty);
+  });
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawAll);
   drawAll();
   listen();
