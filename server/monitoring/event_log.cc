@@ -34,7 +34,8 @@ void EventLog::On(const Event& event) {
     log_.Write(
         {.name = "run_started",
          .message = absl::StrCat(
-             started->name, ": ", FormatCount(started->clients), " clients, ",
+             started->name, ": ",
+             started->clients > 0 ? absl::StrCat(FormatCount(started->clients), " clients, ") : "",
              FormatCount(started->parameters), " parameters, ", started->rounds, " rounds",
              started->first_round > 0 ? absl::StrCat(", resumed after round ", started->first_round) : ""),
          .in_progress_line = true});

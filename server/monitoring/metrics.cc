@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -52,6 +53,8 @@ constexpr MetricInfo kMetrics[] = {
      "Training samples of the clients whose updates were accepted"},
     {"muster_upload_bytes_total", "counter", "", "Bytes of updates received"},
     {"muster_download_bytes_total", "counter", "", "Bytes of models sent"},
+    {"muster_update_bytes_total", "counter", "codec",
+     "Bytes of updates received, by the form of their payload (docs/wire-format.md)"},
     {"muster_run_upload_bytes", "gauge", "",
      "Bytes of updates received over the whole run, before restarts too"},
     {"muster_run_download_bytes", "gauge", "",
@@ -65,6 +68,15 @@ constexpr MetricInfo kMetrics[] = {
     {"muster_trust_loss", "gauge", "",
      "Loss on the server's trust set of the model the last round started from"},
     {"muster_update_norm", "gauge", "", "Euclidean norm of the last aggregate"},
+    {"muster_client_update_norm", "histogram", "",
+     "Euclidean norm of accepted updates; none of models beyond 2^24 numbers"},
+    {"muster_update_cosine_ratio", "gauge", "",
+     "How much the last round's updates agree: norm of the aggregate over the mean norm of the updates. For "
+     "a weighted "
+     "mean it is the mean cosine of an update to the aggregate, weighted by the updates' norms"},
+    {"muster_client_model_age_rounds", "histogram", "",
+     "Rounds since a client was asked before: how old the model is that it holds, where the way down is "
+     "compressed"},
     {"muster_learning_rate_factor", "gauge", "", "Factor on the local learning rate in the last round"},
     {"muster_method_value", "gauge", "name, index",
      "What the method reports of the last round (group weights, a step size); the first 64 values of a name"},
@@ -80,6 +92,9 @@ constexpr MetricInfo kMetrics[] = {
     {"muster_round_phase_duration_seconds", "histogram", "phase",
      "Phases of rounds: select, train, apply, evaluate, commit"},
     {"muster_client_training_duration_seconds", "histogram", "", "Training of one client, by its own clock"},
+    {"muster_fold_duration_seconds", "histogram", "", "Verifying one update and adding it to the round"},
+    {"muster_journal_lag_seconds", "gauge", "",
+     "Age of what a crash would cost: since the round in flight began; 0 between rounds"},
     {"muster_last_commit_timestamp_seconds", "gauge", "",
      "When a round was committed last, since the epoch; 0: not yet"},
     {"process_cpu_seconds_total", "counter", "", "User and system CPU time of this process"},
@@ -117,6 +132,11 @@ Histogram::BucketBoundaries Durations() {
   return {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,  0.25, 0.5,  1,
           2.5,   5,      10,    30,   60,    300,  1800, 7200, 86400};
 }
+
+Histogram::BucketBoundaries Norms() {
+  return {1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 1000, 10000};
+}
+Histogram::BucketBoundaries Rounds() { return {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}; }
 
 double ResidentBytes() {
   std::ifstream statm("/proc/self/statm");
@@ -162,8 +182,9 @@ struct Metrics::Families {
   Counter& counter(std::string_view name, const Labels& more = {}) {
     return Get(counter_families, prometheus::BuildCounter, name).Add(more);
   }
-  Histogram& histogram(std::string_view name, const Labels& more = {}) {
-    return Get(histogram_families, prometheus::BuildHistogram, name).Add(more, Durations());
+  Histogram& histogram(std::string_view name, const Labels& more = {},
+                       const Histogram::BucketBoundaries& buckets = Durations()) {
+    return Get(histogram_families, prometheus::BuildHistogram, name).Add(more, buckets);
   }
   // Values by a label, instead of those that were there.
   void Replace(std::string_view name, const std::vector<std::pair<Labels, double>>& values) {
@@ -190,9 +211,17 @@ struct Metrics::Families {
   Gauge* answered = nullptr;
   Gauge* accepted = nullptr;
   Histogram* training = nullptr;
+  Histogram* folding = nullptr;
+  Histogram* norms = nullptr;
+  Histogram* ages = nullptr;
+  double norm_sum = 0;                     // of this round's accepted updates, weighted by their samples
+  double norm_weight = 0;                  // samples of those whose norm is known
+  std::map<ClientId, int64_t> last_asked;  // the round, by client; since this process began
 
   // Read at every scrape, from the scraping threads.
   Gauge* resident = nullptr;
+  Gauge* journal_lag = nullptr;
+  std::atomic<double> round_began{0};  // since the epoch; 0: no round is in flight
   Gauge* descriptors = nullptr;
   Counter* cpu = nullptr;
   Family<Gauge>* connected = nullptr;
@@ -225,6 +254,10 @@ Metrics::Metrics(const std::string& federation, const std::string& version)
   f.answered = &f.gauge("muster_cohort_answered_clients");
   f.accepted = &f.gauge("muster_cohort_accepted_clients");
   f.training = &f.histogram("muster_client_training_duration_seconds");
+  f.folding = &f.histogram("muster_fold_duration_seconds");
+  f.norms = &f.histogram("muster_client_update_norm", {}, Norms());
+  f.ages = &f.histogram("muster_client_model_age_rounds", {}, Rounds());
+  f.journal_lag = &f.gauge("muster_journal_lag_seconds");
   f.resident = &f.gauge("process_resident_memory_bytes");
   f.descriptors = &f.gauge("process_open_fds");
   f.cpu = &f.counter("process_cpu_seconds_total");
@@ -255,10 +288,18 @@ void Metrics::On(const Event& event) {
     f.answered->Increment();
     if (client->accepted) f.accepted->Increment();
     f.training->Observe(client->metrics.seconds);
+    Answered(*client);
   } else if (const auto* round = std::get_if<RoundStarted>(&event)) {
     f.gauge("muster_cohort_clients").Set(static_cast<double>(round->clients));
     f.answered->Set(0);
     f.accepted->Set(0);
+    f.norm_sum = f.norm_weight = 0;
+    f.round_began = Now();
+    for (const ClientId client : round->cohort) {
+      const auto [last, first_time] = f.last_asked.try_emplace(client, round->round);
+      if (!first_time)
+        f.ages->Observe(static_cast<double>(round->round - std::exchange(last->second, round->round)));
+    }
     f.gauge("muster_round_in_flight").Set(1);
   } else if (const auto* committed = std::get_if<RoundCommitted>(&event)) {
     Committed(committed->record);
@@ -271,13 +312,32 @@ void Metrics::On(const Event& event) {
     f.gauge("muster_run_upload_bytes").Set(static_cast<double>(started->totals.upload_bytes));
     f.gauge("muster_run_download_bytes").Set(static_cast<double>(started->totals.download_bytes));
   } else if (std::holds_alternative<RunFinished>(event)) {
+    f.round_began = 0;
     f.gauge("muster_run_finished").Set(1);
     f.gauge("muster_round_in_flight").Set(0);
   }
 }
 
+void Metrics::Answered(const ClientFinished& client) {
+  Families& f = *families_;
+  if (!client.codec.empty()) {
+    f.counter("muster_update_bytes_total", {{"codec", client.codec}})
+        .Increment(static_cast<double>(client.upload_bytes));
+    f.folding->Observe(client.fold_seconds);
+  }
+  if (!client.accepted || client.update_norm == 0) return;
+  f.norms->Observe(client.update_norm);
+  const auto weight = static_cast<double>(client.num_samples);
+  f.norm_sum += weight * client.update_norm;
+  f.norm_weight += weight;
+}
+
 void Metrics::Committed(const RoundRecord& record) {
   Families& f = *families_;
+  f.round_began = 0;
+  if (f.norm_sum > 0) {
+    f.gauge("muster_update_cosine_ratio").Set(record.update_norm * f.norm_weight / f.norm_sum);
+  }
   f.gauge("muster_round_in_flight").Set(0);
   f.gauge("muster_committed_rounds").Set(static_cast<double>(record.round + 1));
   f.gauge("muster_last_commit_timestamp_seconds").Set(Now());
@@ -349,6 +409,8 @@ void Metrics::Committed(const RoundRecord& record) {
 std::string Metrics::Text() const {
   Families& f = *families_;
   f.resident->Set(ResidentBytes());
+  const double began = f.round_began;
+  f.journal_lag->Set(began > 0 ? std::max(0.0, Now() - began) : 0);
   f.descriptors->Set(OpenDescriptors());
   if (const double more = CpuSeconds() - f.cpu->Value(); more > 0) f.cpu->Increment(more);
   std::function<std::map<std::string, int64_t>()> client_states;

@@ -41,6 +41,7 @@ class Metrics final : public RoundListener {
 
  private:
   struct Families;
+  void Answered(const ClientFinished& client);
   void Committed(const RoundRecord& record);
 
   const std::unique_ptr<Families> families_;

@@ -36,6 +36,7 @@ RoundRecord Round(int64_t round) {
                     {2, {.samples = 1, .loss = 0, .accuracy = 1.0, .macro_f1 = 0, .class_recall = {}}}};
   record.search = SearchRecord{
       .reference_loss = 0.5, .candidates = {{2, 0.625}, {3, 0.375}}, .found = 3, .chosen = 3, .previous = 4};
+  record.saved_bytes = 4000;
   record.seconds = {{"train", 0.25}, {"total", 0.5}};
   record.totals.samples_trained = 100 + 60 * (round - 3);
   record.totals.upload_bytes = 1200;
@@ -45,6 +46,19 @@ RoundRecord Round(int64_t round) {
 
 bool Shows(const std::string& text, const std::string& line) {
   return text.find(absl::StrCat("\n", line, "\n")) != std::string::npos;
+}
+
+ClientFinished Answer(ClientId client, int64_t samples, double norm) {
+  ClientFinished answer;
+  answer.client = client;
+  answer.accepted = true;
+  answer.metrics = {.train_loss = 1, .steps = 2, .seconds = 0.02};
+  answer.num_samples = samples;
+  answer.upload_bytes = 100;
+  answer.codec = "sign";
+  answer.update_norm = norm;
+  answer.fold_seconds = 0.002;
+  return answer;
 }
 
 // Every event there is.
@@ -60,8 +74,8 @@ void RunOneRound(RoundListener& metrics, int64_t round = 4) {
                                    .download_bytes = 1000,
                                    .samples_trained = 100}});
   metrics.On(RoundStarted{round, 3, "search"});
-  metrics.On(ClientFinished{round, 1, true, {.train_loss = 1, .steps = 2, .seconds = 0.02}});
-  metrics.On(ClientFinished{round, 2, true, {.train_loss = 1, .steps = 2, .seconds = 0.02}});
+  metrics.On(Answer(1, 1, 2));
+  metrics.On(Answer(2, 1, 2));
   metrics.On(RoundCommitted{Round(round)});
 }
 
@@ -91,12 +105,44 @@ TEST(Metrics, TellOfARound) {
            "muster_method_value{federation=\"fed\",index=\"1\",name=\"group_weights\"} 0.75",
            "muster_search_candidate_loss{federation=\"fed\",clients=\"3\"} 0.375",
            "muster_search_chosen_clients{federation=\"fed\"} 3",
+           "muster_saved_upload_bytes{federation=\"fed\"} 4000",
            "muster_round_duration_seconds_bucket{federation=\"fed\",le=\"0.5\"} 1",
            "muster_round_phase_duration_seconds_sum{federation=\"fed\",phase=\"train\"} 0.25",
            "muster_client_training_duration_seconds_count{federation=\"fed\"} 2",
        }) {
     EXPECT_TRUE(Shows(text, line)) << line;
   }
+}
+
+TEST(Metrics, TellHowMuchUpdatesAgree) {
+  Metrics metrics("fed", "1");
+  metrics.On(RoundStarted{0, 2, "fixed", {1, 2}});
+  metrics.On(Answer(1, 3, 2));
+  metrics.On(Answer(2, 1, 6));
+  RoundRecord record = Round(0);
+  record.update_norm = 1.5;  // of the weighted mean; the mean norm is (3 * 2 + 1 * 6) / 4 = 3
+  metrics.On(RoundCommitted{record});
+  metrics.On(RoundStarted{5, 1, "fixed", {2}});
+  const std::string text = metrics.Text();
+  for (const char* line : {
+           "muster_update_cosine_ratio{federation=\"fed\"} 0.5",
+           "muster_client_update_norm_sum{federation=\"fed\"} 8",
+           "muster_update_bytes_total{federation=\"fed\",codec=\"sign\"} 200",
+           "muster_fold_duration_seconds_count{federation=\"fed\"} 2",
+           "muster_client_model_age_rounds_count{federation=\"fed\"} 1",
+           "muster_client_model_age_rounds_sum{federation=\"fed\"} 5",
+       }) {
+    EXPECT_TRUE(Shows(text, line)) << line;
+  }
+}
+
+TEST(Metrics, TheJournalLagsOnlyWhileARoundIsInFlight) {
+  Metrics metrics("fed", "1");
+  EXPECT_TRUE(Shows(metrics.Text(), "muster_journal_lag_seconds{federation=\"fed\"} 0"));
+  metrics.On(RoundStarted{0, 1, "fixed", {1}});
+  EXPECT_FALSE(Shows(metrics.Text(), "muster_journal_lag_seconds{federation=\"fed\"} 0"));
+  metrics.On(RoundCommitted{Round(0)});
+  EXPECT_TRUE(Shows(metrics.Text(), "muster_journal_lag_seconds{federation=\"fed\"} 0"));
 }
 
 TEST(Metrics, CountersCountThisProcessAndGaugesTheWholeRun) {
