@@ -203,7 +203,8 @@ void Compare(const FederatedData& data, const std::string& name, int64_t batch_s
   const auto compressor = Must(Registry<Compressor>::Get().Create({"identity", {}}, {}));
   const auto feedback = Must(Registry<ErrorFeedback>::Get().Create(
       {"none", {}}, {.compressor = compressor.get(), .layout = &workers->layout()}));
-  InProcessPool pool(data, *workers, *states, *feedback, /*lose_updates=*/0);
+  const Adversaries nobody;
+  InProcessPool pool(data, *workers, *states, *feedback, nobody, /*lose_updates=*/0);
   std::vector<ClientId> cohort(static_cast<size_t>(clients));
   std::iota(cohort.begin(), cohort.end(), 0);
 
