@@ -235,9 +235,9 @@ void Compare(const FederatedData& data, const std::string& name, int64_t batch_s
   };
   std::unique_ptr<ByHand> by_hand;
   if (name == "softmax")
-    by_hand = std::make_unique<ByHand>(data.train, std::vector<int64_t>{784, 10}, batch_size);
+    by_hand = std::make_unique<ByHand>(data.train(), std::vector<int64_t>{784, 10}, batch_size);
   if (name == "mlp")
-    by_hand = std::make_unique<ByHand>(data.train, std::vector<int64_t>{784, 200, 10}, batch_size);
+    by_hand = std::make_unique<ByHand>(data.train(), std::vector<int64_t>{784, 200, 10}, batch_size);
   const auto hand = [&](int round) {
     return Seconds([&] {
       for (const ClientId client : cohort) {
