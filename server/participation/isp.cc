@@ -270,8 +270,8 @@ class Isp final : public ParticipationPolicy {
     if (record.candidates.empty()) {
       why = "no size could be tried";
     } else if (record.found > 0) {
-      why = absl::StrCat(clients(record.found), " bring the expected loss to ", record.candidates.back().loss,
-                         ", below ", reference);
+      why = absl::StrCat(clients(record.found), record.found == 1 ? " brings" : " bring",
+                         " the expected loss to ", record.candidates.back().loss, ", below ", reference);
       if (record.candidates.size() > 1) {
         const Candidate& last = record.candidates[record.candidates.size() - 2];
         absl::StrAppend(&why, "; fewer do not (", clients(last.clients), ": ", last.loss, ")");
