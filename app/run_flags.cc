@@ -47,7 +47,7 @@ void MonitoringFlags::AddTo(CLI::App* command) {
 
 void RunFlags::AddTo(CLI::App* command, const std::string& workers_do) {
   command->add_option("--workers", workers, workers_do)->check(CLI::Range(1, 1024));
-  auto* quiet_flag = command->add_flag("--quiet", quiet, "No progress");
+  auto* quiet_flag = command->add_flag("--quiet", quiet, "No progress, and errors only in the log");
   command->add_flag("--json", json, "Every committed round as one JSON line on standard output")
       ->excludes(quiet_flag);
   monitoring.AddTo(command);

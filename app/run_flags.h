@@ -47,8 +47,11 @@ struct RunFlags {
   void AddTo(CLI::App* command, const std::string& workers_do);
   // None behind a log of JSON lines: standard error is theirs.
   ProgressMode progress() const;
+  // A quiet run logs errors only, unless a level or JSON lines were asked for.
   std::unique_ptr<Log> OpenLog(const std::string& federation) const {
-    return log.Open(federation, progress() == ProgressMode::kAuto);
+    LogFlags flags = log;
+    if (quiet && log.format == LogFormat::kText && !log.least) flags.least = Severity::kError;
+    return flags.Open(federation, progress() == ProgressMode::kAuto);
   }
 };
 
