@@ -1,6 +1,7 @@
 // `muster client`: one client of a federation, on its own data.
 #include <unistd.h>
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,6 +18,8 @@
 #include "core/file.h"
 #include "core/transport/credentials.h"
 #include "learning/federated_data.h"
+#include "server/monitoring/client_metrics.h"
+#include "server/monitoring/http_server.h"
 
 namespace muster {
 namespace {
@@ -67,6 +70,23 @@ LogEvent ToLogEvent(const EdgeEvent& event) {
   return {.severity = Severity::kWarning, .name = "disconnected", .message = Describe(event)};
 }
 
+void Count(const EdgeEvent& event, ClientProcessMetrics& metrics) {
+  if (std::holds_alternative<Joined>(event)) {
+    metrics.Joined();
+  } else if (std::holds_alternative<Disconnected>(event)) {
+    metrics.Disconnected();
+  } else if (const auto* ended = std::get_if<RoundEnded>(&event)) {
+    metrics.RoundEnded(ended->round, ended->accepted, ended->train_loss, ended->seconds, ended->upload_bytes);
+  }
+}
+
+// Of the finished update in a client's folder.
+int64_t SpooledBytes(const std::string& folder) {
+  std::error_code error;
+  const uintmax_t size = std::filesystem::file_size(folder + "/update.bytes", error);
+  return error ? 0 : static_cast<int64_t>(size);
+}
+
 // What the client trains on: the slice of the configured federation that has its number, or all of the data.
 absl::StatusOr<FederatedData> LoadData(const ClientArguments& arguments, v1::Experiment& config) {
   if (!arguments.client) {
@@ -98,8 +118,21 @@ absl::Status Client(const ClientArguments& arguments, const LogFlags& log_flags)
   options.version = "muster " MUSTER_VERSION;
   options.patience_seconds = arguments.patience_seconds;
   const std::unique_ptr<Log> log = log_flags.Open(file.config.name(), /*progress_line=*/false);
+  ClientProcessMetrics metrics(file.config.name(), MUSTER_VERSION,
+                               [folder = options.state_dir] { return SpooledBytes(folder); });
+  HttpServer server;
+  if (!arguments.metrics.empty()) {
+    server.Get("/metrics", "text/plain; version=0.0.4; charset=utf-8",
+               [&metrics] { return HttpAnswer{.body = metrics.Text()}; });
+    const absl::Status started = server.Start(arguments.metrics);
+    if (!started.ok()) return Annotate(started, "--metrics");
+    const std::string host = arguments.metrics.substr(0, arguments.metrics.rfind(':'));
+    log->Write({.name = "serving_metrics",
+                .message = absl::StrCat("metrics: http://", host, ":", server.port(), "/metrics")});
+  }
   std::optional<int64_t> number = arguments.client;
-  options.on_event = [&log, &number](const EdgeEvent& event) {
+  options.on_event = [&log, &number, &metrics](const EdgeEvent& event) {
+    Count(event, metrics);
     LogEvent logged = ToLogEvent(event);
     if (logged.client) number = std::exchange(logged.client, std::nullopt);  // its words have it
     if (log->format() == LogFormat::kJson) logged.client = number;

@@ -41,6 +41,7 @@ struct ClientArguments {
   std::string state;             // "": client-state/NAME
   bool withhold = false;         // tells nothing about its data beside updates
   double patience_seconds = 0;   // 0: waits for the coordinator for ever
+  std::string metrics;           // serve Prometheus metrics at this HOST:PORT; "": do not
 };
 // Takes part in a federation over the network until it is finished or a signal comes.
 absl::Status Client(const ClientArguments& arguments, const LogFlags& log_flags);
@@ -62,8 +63,9 @@ struct DataArguments {
 absl::Status ShowData(const DataArguments& arguments);
 
 // Compares finished runs: a table on the terminal and one HTML page at `out` ("": DIR/report.html for a
-// single run, comparison.html for several).
-absl::Status Report(const std::vector<std::string>& dirs, const std::string& out);
+// single run, comparison.html for several). `openmetrics`: writes the runs' histories to this file, too.
+absl::Status Report(const std::vector<std::string>& dirs, const std::string& out,
+                    const std::string& openmetrics);
 // Tells from rounds.jsonl alone why the number of clients changed, search by search.
 absl::Status ExplainParticipation(const std::vector<std::string>& dirs);
 

@@ -18,7 +18,7 @@ int Run(int argc, char** argv) {
   app.require_subcommand(1);
   std::function<absl::Status()> action;
 
-  std::string config, section, name, report_out;
+  std::string config, section, name, report_out, openmetrics;
   std::vector<std::string> overrides, dirs;
   const auto add_config = [&](CLI::App* command) {
     command->add_option("CONFIG", config, "Configuration file (YAML)")->required();
@@ -83,6 +83,10 @@ int Run(int argc, char** argv) {
       ->add_option("--patience", client.patience_seconds,
                    "Give up after so many seconds without the coordinator (default: never)")
       ->check(CLI::NonNegativeNumber);
+  client_command
+      ->add_option("--metrics", client.metrics,
+                   "Serve this client's Prometheus metrics at this address, e.g. 127.0.0.1:9465")
+      ->type_name("HOST:PORT");
   flags.log.AddTo(client_command);
   client_command->callback([&] {
     action = [&] {
@@ -95,12 +99,17 @@ int Run(int argc, char** argv) {
   auto* report_command =
       app.add_subcommand("report", "Compare runs: a table, and one self-contained HTML page");
   report_command->add_option("DIR", dirs, "Run directories")->required();
+  report_command
+      ->add_option("--openmetrics", openmetrics,
+                   "Write the histories for Prometheus: promtool tsdb create-blocks-from openmetrics FILE")
+      ->type_name("FILE");
   report_command->add_option("--out", report_out, "HTML file (default: DIR/report.html, or comparison.html)");
   bool why = false;
   report_command->add_flag("--why", why,
                            "Instead: why the number of clients changed, search by search, from rounds.jsonl");
-  report_command->callback(
-      [&] { action = [&] { return why ? ExplainParticipation(dirs) : Report(dirs, report_out); }; });
+  report_command->callback([&] {
+    action = [&] { return why ? ExplainParticipation(dirs) : Report(dirs, report_out, openmetrics); };
+  });
 
   auto* list_command =
       app.add_subcommand("list", "Show every plug-in with its options, defaults and sources");

@@ -1,16 +1,43 @@
 // `muster report`: finished (or unfinished) runs side by side.
 #include "server/monitoring/report.h"
 
+#include <sys/stat.h>
+
 #include <cstdio>
 
+#include "absl/strings/str_cat.h"
 #include "app/commands.h"
 #include "core/file.h"
+#include "server/monitoring/comparison.h"
+#include "server/monitoring/open_metrics.h"
 #include "server/monitoring/run_files.h"
 #include "server/monitoring/units.h"
 
 namespace muster {
 
-absl::Status Report(const std::vector<std::string>& dirs, const std::string& out) {
+namespace {
+
+absl::Status WriteOpenMetrics(const std::vector<Run>& runs, const std::string& path) {
+  const std::vector<std::string> labels = RunLabels(runs);
+  std::vector<RunHistory> histories;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    // The records tell how long rounds took, the file when the last of them was.
+    struct stat file = {};
+    if (stat((runs[i].directory + "/rounds.jsonl").c_str(), &file) != 0) {
+      return InvalidInput(absl::StrCat(runs[i].directory, ": has no rounds yet"));
+    }
+    histories.push_back(
+        {.run = &runs[i], .federation = labels[i], .end = static_cast<double>(file.st_mtime)});
+  }
+  MUSTER_RETURN_IF_ERROR(WriteFileAtomic(path, OpenMetricsText(histories)));
+  std::printf("history: %s\n", path.c_str());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Report(const std::vector<std::string>& dirs, const std::string& out,
+                    const std::string& openmetrics) {
   std::vector<Run> runs;
   for (const std::string& dir : dirs) {
     MUSTER_ASSIGN_OR_RETURN(runs.emplace_back(), ReadRun(dir));
@@ -21,7 +48,7 @@ absl::Status Report(const std::vector<std::string>& dirs, const std::string& out
                                               : "comparison.html";
   MUSTER_RETURN_IF_ERROR(WriteFileAtomic(path, page));
   std::printf("%s\nreport: %s\n", ComparisonTable(runs).c_str(), path.c_str());
-  return absl::OkStatus();
+  return openmetrics.empty() ? absl::OkStatus() : WriteOpenMetrics(runs, openmetrics);
 }
 
 absl::Status ExplainParticipation(const std::vector<std::string>& dirs) {

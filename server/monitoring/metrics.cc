@@ -1,26 +1,18 @@
 #include "server/monitoring/metrics.h"
 
 #include <prometheus/counter.h>
-#include <prometheus/family.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
-#include <prometheus/registry.h>
-#include <prometheus/text_serializer.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/mutex.h"
+#include "server/monitoring/metric_families.h"
 
 namespace muster {
 namespace {
@@ -29,8 +21,6 @@ using prometheus::Counter;
 using prometheus::Gauge;
 using prometheus::Histogram;
 using prometheus::Labels;
-template <typename Metric>
-using Family = prometheus::Family<Metric>;
 
 constexpr MetricInfo kMetrics[] = {
     {"muster_build_info", "gauge", "version", "1, labelled with the version of this program"},
@@ -103,12 +93,21 @@ constexpr MetricInfo kMetrics[] = {
     {"process_start_time_seconds", "gauge", "", "When this process started, since the epoch"},
 };
 
-const MetricInfo& Info(std::string_view name) {
-  const auto* found = std::find_if(std::begin(kMetrics), std::end(kMetrics),
-                                   [name](const MetricInfo& info) { return info.name == name; });
-  if (found == std::end(kMetrics)) std::abort();  // a metric that the documentation does not know
-  return *found;
-}
+constexpr MetricInfo kClientMetrics[] = {
+    {"muster_edge_connected", "gauge", "", "1 while the coordinator has let this client in"},
+    {"muster_edge_sessions_total", "counter", "",
+     "Sessions with a coordinator; the first and every one after a lost link"},
+    {"muster_edge_disconnects_total", "counter", "",
+     "Sessions lost, and times there was none to be had for a new reason"},
+    {"muster_edge_last_round", "gauge", "",
+     "Number of the last round this client took part in, from 1; 0: none yet"},
+    {"muster_edge_rounds_total", "counter", "outcome", "Rounds this client took part in: accepted, refused"},
+    {"muster_edge_upload_bytes_total", "counter", "", "Bytes of this client's updates"},
+    {"muster_edge_train_loss", "gauge", "", "Training loss of the last round"},
+    {"muster_edge_training_duration_seconds", "histogram", "", "Training of one round"},
+    {"muster_edge_spool_bytes", "gauge", "",
+     "Bytes of a finished update on disk that the coordinator has not settled yet"},
+};
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -127,83 +126,15 @@ std::string CodeLabel(const std::string& code) {
   return "other";
 }
 
-// Milliseconds to a day.
-Histogram::BucketBoundaries Durations() {
-  return {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,  0.25, 0.5,  1,
-          2.5,   5,      10,    30,   60,    300,  1800, 7200, 86400};
-}
-
 Histogram::BucketBoundaries Norms() {
   return {1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 1000, 10000};
 }
 Histogram::BucketBoundaries Rounds() { return {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}; }
 
-double ResidentBytes() {
-  std::ifstream statm("/proc/self/statm");
-  int64_t pages = 0, resident = 0;
-  statm >> pages >> resident;
-  return static_cast<double>(resident) * static_cast<double>(sysconf(_SC_PAGESIZE));
-}
-
-double OpenDescriptors() {
-  std::error_code error;
-  const std::filesystem::directory_iterator begin("/proc/self/fd", error);
-  return error ? 0 : static_cast<double>(std::distance(begin, std::filesystem::directory_iterator()));
-}
-
-double CpuSeconds() {
-  rusage usage = {};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
 }  // namespace
 
-struct Metrics::Families {
-  explicit Families(const std::string& federation) : labels{{"federation", federation}} {}
-
-  // The family of a metric of the table above, made when it is first used.
-  template <typename Metric, typename Builder>
-  Family<Metric>& Get(std::map<std::string, Family<Metric>*, std::less<>>& families, Builder build,
-                      std::string_view name) {
-    const auto known = families.find(name);
-    if (known != families.end()) return *known->second;
-    const MetricInfo& info = Info(name);
-    Family<Metric>& family =
-        build().Name(std::string(info.name)).Help(std::string(info.help)).Labels(labels).Register(registry);
-    families.emplace(name, &family);
-    return family;
-  }
-  Family<Gauge>& gauges(std::string_view name) { return Get(gauge_families, prometheus::BuildGauge, name); }
-  Gauge& gauge(std::string_view name) { return gauges(name).Add({}); }
-  Counter& counter(std::string_view name, const Labels& more = {}) {
-    return Get(counter_families, prometheus::BuildCounter, name).Add(more);
-  }
-  Histogram& histogram(std::string_view name, const Labels& more = {},
-                       const Histogram::BucketBoundaries& buckets = Durations()) {
-    return Get(histogram_families, prometheus::BuildHistogram, name).Add(more, buckets);
-  }
-  // Values by a label, instead of those that were there.
-  void Replace(std::string_view name, const std::vector<std::pair<Labels, double>>& values) {
-    Family<Gauge>& family = gauges(name);
-    for (Gauge* const old : replaced[std::string(name)]) family.Remove(old);
-    replaced[std::string(name)].clear();
-    for (const auto& [more, value] : values) {
-      Gauge& gauge = family.Add(more);
-      gauge.Set(value);
-      replaced[std::string(name)].push_back(&gauge);
-    }
-  }
-
-  const Labels labels;
-  prometheus::Registry registry;
-  std::map<std::string, Family<Gauge>*, std::less<>> gauge_families;
-  std::map<std::string, Family<Counter>*, std::less<>> counter_families;
-  std::map<std::string, Family<Histogram>*, std::less<>> histogram_families;
-  std::map<std::string, std::vector<Gauge*>> replaced;
+struct Metrics::Families : MetricFamilies {
+  using MetricFamilies::MetricFamilies;
 
   int64_t samples_trained = 0;  // over the run, as of the last record
 
@@ -219,17 +150,19 @@ struct Metrics::Families {
   std::map<ClientId, int64_t> last_asked;  // the round, by client; since this process began
 
   // Read at every scrape, from the scraping threads.
-  Gauge* resident = nullptr;
   Gauge* journal_lag = nullptr;
   std::atomic<double> round_began{0};  // since the epoch; 0: no round is in flight
-  Gauge* descriptors = nullptr;
-  Counter* cpu = nullptr;
-  Family<Gauge>* connected = nullptr;
+  MetricFamilies::Family<Gauge>* connected = nullptr;
   Mutex mutex;
   std::function<std::map<std::string, int64_t>()> client_states ABSL_GUARDED_BY(mutex);
 };
 
 std::span<const MetricInfo> AllMetrics() { return kMetrics; }
+std::span<const MetricInfo> ClientProcessMetricTable() { return kClientMetrics; }
+
+std::pair<std::string, std::string> FailureLabels(const ClientFailure& failure) {
+  return {StageLabel(failure.stage), CodeLabel(failure.code)};
+}
 
 std::string MetricsDocumentation() {
   std::string text =
@@ -237,20 +170,26 @@ std::string MetricsDocumentation() {
       "Served at `/metrics` in Prometheus's text format. Every metric carries the label `federation`, the "
       "configuration's\n`name`. Counters count since the process started; gauges tell of the run. This file "
       "is made by "
-      "the program's own table;\na test keeps it so.\n\n"
-      "| metric | type | labels | |\n| --- | --- | --- | --- |\n";
-  for (const MetricInfo& info : kMetrics) {
-    const auto view = [](std::string_view text) { return absl::string_view(text.data(), text.size()); };
-    absl::StrAppend(&text, "| `", view(info.name), "` | ", view(info.type), " | ", view(info.labels), " | ",
-                    view(info.help), " |\n");
-  }
+      "the program's own table;\na test keeps it so.\n";
+  const auto add = [&text](std::span<const MetricInfo> table) {
+    absl::StrAppend(&text, "\n| metric | type | labels | |\n| --- | --- | --- | --- |\n");
+    for (const MetricInfo& info : table) {
+      const auto view = [](std::string_view part) { return absl::string_view(part.data(), part.size()); };
+      absl::StrAppend(&text, "| `", view(info.name), "` | ", view(info.type), " | ", view(info.labels), " | ",
+                      view(info.help), " |\n");
+    }
+  };
+  add(kMetrics);
+  absl::StrAppend(&text,
+                  "\n## A client's process\n\n`muster client --metrics HOST:PORT` serves these, "
+                  "`muster_build_info` and `process_*`.\n");
+  add(kClientMetrics);
   return text;
 }
 
 Metrics::Metrics(const std::string& federation, const std::string& version)
-    : families_(std::make_unique<Families>(federation)) {
+    : families_(std::make_unique<Families>(Labels{{"federation", federation}}, version)) {
   Families& f = *families_;
-  f.gauges("muster_build_info").Add({{"version", version}}).Set(1);
   f.answered = &f.gauge("muster_cohort_answered_clients");
   f.accepted = &f.gauge("muster_cohort_accepted_clients");
   f.training = &f.histogram("muster_client_training_duration_seconds");
@@ -258,11 +197,7 @@ Metrics::Metrics(const std::string& federation, const std::string& version)
   f.norms = &f.histogram("muster_client_update_norm", {}, Norms());
   f.ages = &f.histogram("muster_client_model_age_rounds", {}, Rounds());
   f.journal_lag = &f.gauge("muster_journal_lag_seconds");
-  f.resident = &f.gauge("process_resident_memory_bytes");
-  f.descriptors = &f.gauge("process_open_fds");
-  f.cpu = &f.counter("process_cpu_seconds_total");
   f.connected = &f.gauges("muster_connected_clients");
-  f.gauge("process_start_time_seconds").Set(Now());
   // There from the start, so that a rate over a federation that just began is 0 and not nothing.
   for (const char* name :
        {"muster_client_tasks_total", "muster_updates_accepted_total", "muster_upload_bytes_total",
@@ -352,9 +287,8 @@ void Metrics::Committed(const RoundRecord& record) {
   f.gauge("muster_run_upload_bytes").Set(static_cast<double>(record.totals.upload_bytes));
   f.gauge("muster_run_download_bytes").Set(static_cast<double>(record.totals.download_bytes));
   for (const ClientFailure& failure : record.failures) {
-    f.counter("muster_client_failures_total",
-              {{"stage", StageLabel(failure.stage)}, {"code", CodeLabel(failure.code)}})
-        .Increment();
+    const auto [stage, code] = FailureLabels(failure);
+    f.counter("muster_client_failures_total", {{"stage", stage}, {"code", code}}).Increment();
   }
   for (const auto& [phase, seconds] : record.seconds) {
     if (phase == "total") {
@@ -408,11 +342,8 @@ void Metrics::Committed(const RoundRecord& record) {
 
 std::string Metrics::Text() const {
   Families& f = *families_;
-  f.resident->Set(ResidentBytes());
   const double began = f.round_began;
   f.journal_lag->Set(began > 0 ? std::max(0.0, Now() - began) : 0);
-  f.descriptors->Set(OpenDescriptors());
-  if (const double more = CpuSeconds() - f.cpu->Value(); more > 0) f.cpu->Increment(more);
   std::function<std::map<std::string, int64_t>()> client_states;
   {
     const MutexLock lock(&f.mutex);
@@ -423,9 +354,7 @@ std::string Metrics::Text() const {
       f.connected->Add({{"state", state}}).Set(static_cast<double>(clients));
     }
   }
-  std::ostringstream text;
-  prometheus::TextSerializer().Serialize(text, f.registry.Collect());
-  return text.str();
+  return f.MetricFamilies::Text();
 }
 
 }  // namespace muster

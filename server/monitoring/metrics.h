@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "server/rounds/events.h"
 
@@ -19,8 +20,12 @@ struct MetricInfo {
   std::string_view labels;  // beside "federation", which all have; "" for none
   std::string_view help;
 };
-// Every metric there is, in the order of the documentation.
+// Every metric of a run there is, in the order of the documentation.
 std::span<const MetricInfo> AllMetrics();
+// Those of a client's process, beside muster_build_info and process_*.
+std::span<const MetricInfo> ClientProcessMetricTable();
+// Stage and code of a failure as labels: of a closed set of words, whatever a peer said.
+std::pair<std::string, std::string> FailureLabels(const ClientFailure& failure);
 // docs/metrics.md.
 std::string MetricsDocumentation();
 

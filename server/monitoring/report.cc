@@ -133,17 +133,17 @@ Json Searches(const Run& run) {
     for (const Candidate& candidate : record.search->candidates) {
       candidates.push_back(Json::array({Json(candidate.clients), Short(candidate.loss)}));
     }
-    searches.push_back({{"round", record.round + 1},
-                        {"bytes", record.totals.upload_bytes},
-                        {"previous", record.search->previous},
-                        {"reference", Short(record.search->reference_loss)},
-                        {"candidates", candidates},
-                        {"found", record.search->found},
-                        {"chosen", record.search->chosen},
-                        {"why", record.search->why},
-                        {"saved", record.saved_bytes
-                                      ? Json(FormatBytes(static_cast<double>(*record.saved_bytes)))
-                                      : Json("")}});
+    searches.push_back(
+        {{"round", record.round + 1},
+         {"bytes", record.totals.upload_bytes},
+         {"previous", record.search->previous},
+         {"reference", Short(record.search->reference_loss)},
+         {"candidates", candidates},
+         {"found", record.search->found},
+         {"chosen", record.search->chosen},
+         {"why", record.search->why},
+         {"saved",
+          record.saved_bytes ? Json(FormatBytes(static_cast<double>(*record.saved_bytes))) : Json("")}});
   }
   return searches;
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Every query of every dashboard returns data from a real Prometheus that scrapes a real federation.
+"""Every query of every dashboard returns data from a real Prometheus that scrapes real federations: a simulated one, and
+a coordinator with its clients.
 
     dashboards_test.py SOURCE MUSTER
 """
@@ -26,12 +27,19 @@ federation:
   rounds: 1000000
   participation: {name: isp, initial_clients: 4, period: 4, warmup_rounds: 1, subsets: 2}
 """
+LOOPBACK = """
+name: loopback
+data: {dataset: fashion_mnist, train_limit: 1000, pool: 4, clients: 2}
+model: softmax
+training: {epochs: 1, optimizer: {name: sgd, learning_rate: 0.05}}
+federation: {rounds: 1000000, participation: {name: fraction, fraction: 1.0}}
+"""
 PROMETHEUS = """
 global: {{scrape_interval: 200ms, evaluation_interval: 200ms}}
 rule_files: ["{rules}"]
 scrape_configs:
   - job_name: muster
-    static_configs: [{{targets: ["{target}"]}}]
+    static_configs: [{{targets: {targets}}}]
 """
 
 
@@ -62,6 +70,30 @@ def queries():
             yield path.stem, title, expr.replace("$__range", "1m").replace("$__interval", "1m")
 
 
+def loopback(work, processes):
+    """Starts a coordinator and two clients; where they serve their metrics."""
+    (work / "loopback.yaml").write_text(LOOPBACK)
+    at = ("--insecure", "--metrics", "127.0.0.1:0")
+    pattern = r"metrics: http://(127\.0\.0\.1:\d+)/metrics"
+
+    def start(name, *arguments):
+        log = (work / name).open("w+")  # a file: a pipe that nobody reads would fill
+        processes.append(subprocess.Popen([MUSTER, *arguments, *at], cwd=work, stderr=log, stdout=subprocess.DEVNULL))
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            found = re.search(pattern, (work / name).read_text())
+            if found:
+                return found.group(1)
+            time.sleep(0.05)
+        sys.exit(f"FAILED: {name} serves no metrics: {(work / name).read_text()}")
+
+    targets = [start("coordinator.log", "coordinator", "loopback.yaml", "--listen", "127.0.0.1:0", "--out", "loopback",
+                     "--quiet")]
+    address = (work / "loopback/address").read_text().strip()
+    return targets + [start(f"client-{k}.log", "client", "loopback.yaml", "--coordinator", address, "--client", str(k))
+                      for k in range(2)]
+
+
 def main():
     if not shutil.which("prometheus"):
         print("skipped: no prometheus")
@@ -76,12 +108,14 @@ def main():
                 stderr=subprocess.PIPE, text=True)
             processes.append(federation)
             target = line_with(federation.stderr, r"http://(127\.0\.0\.1:\d+)/metrics")
-            linted = subprocess.run(["promtool", "check", "metrics"], input=get(f"http://{target}/metrics"),
-                                    text=True, capture_output=True)
-            assert linted.returncode == 0, f"promtool check metrics: {linted.stdout}{linted.stderr}"
+            targets = [target] + loopback(work, processes)
+            for target in targets:
+                linted = subprocess.run(["promtool", "check", "metrics"], input=get(f"http://{target}/metrics"),
+                                        text=True, capture_output=True)
+                assert linted.returncode == 0, f"promtool check metrics: {linted.stdout}{linted.stderr}"
 
             (work / "prometheus.yml").write_text(
-                PROMETHEUS.format(rules=SOURCE / "deploy/prometheus/rules/*.yml", target=target))
+                PROMETHEUS.format(rules=SOURCE / "deploy/prometheus/rules/*.yml", targets=json.dumps(targets)))
             prometheus = subprocess.Popen(
                 ["prometheus", f"--config.file={work}/prometheus.yml", f"--storage.tsdb.path={work}/data",
                  "--web.listen-address=127.0.0.1:0"], stderr=subprocess.PIPE, text=True)
