@@ -18,11 +18,11 @@ ClientProcessMetrics::ClientProcessMetrics(const std::string& federation, const 
   }
   for (const char* outcome : {"accepted", "refused"})
     f.counter("muster_edge_rounds_total", {{"outcome", outcome}});
-  for (const char* name : {"muster_edge_connected", "muster_edge_last_round", "muster_edge_train_loss",
-                           "muster_edge_spool_bytes"}) {
+  for (const char* name : {"muster_edge_connected", "muster_edge_last_round", "muster_edge_train_loss"}) {
     f.gauge(name);
   }
   f.histogram("muster_edge_training_duration_seconds");
+  spool_ = &f.gauge("muster_edge_spool_bytes");
 }
 
 ClientProcessMetrics::~ClientProcessMetrics() = default;
@@ -49,7 +49,7 @@ void ClientProcessMetrics::RoundEnded(int64_t round, bool accepted, double train
 }
 
 std::string ClientProcessMetrics::Text() const {
-  families_->gauge("muster_edge_spool_bytes").Set(static_cast<double>(spooled_()));
+  spool_->Set(static_cast<double>(spooled_()));
   return families_->Text();
 }
 

@@ -7,6 +7,10 @@
 #include <memory>
 #include <string>
 
+namespace prometheus {
+class Gauge;
+}
+
 namespace muster {
 
 class MetricFamilies;
@@ -30,6 +34,7 @@ class ClientProcessMetrics final {
  private:
   const std::unique_ptr<MetricFamilies> families_;
   const std::function<int64_t()> spooled_;
+  prometheus::Gauge* spool_ = nullptr;  // set by whoever reads
 };
 
 }  // namespace muster

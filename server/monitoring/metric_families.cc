@@ -75,8 +75,17 @@ MetricFamilies::Family<Metric>& MetricFamilies::Get(
 MetricFamilies::Family<Gauge>& MetricFamilies::gauges(std::string_view name) {
   return Get(gauge_families_, prometheus::BuildGauge, name);
 }
+Gauge& MetricFamilies::gauge(std::string_view name) {
+  const auto known = plain_gauges_.find(name);
+  if (known != plain_gauges_.end()) return *known->second;
+  return *plain_gauges_.emplace(name, &gauges(name).Add({})).first->second;
+}
 Counter& MetricFamilies::counter(std::string_view name, const Labels& more) {
-  return Get(counter_families_, prometheus::BuildCounter, name).Add(more);
+  const auto known = plain_counters_.find(name);
+  if (more.empty() && known != plain_counters_.end()) return *known->second;
+  Counter& made = Get(counter_families_, prometheus::BuildCounter, name).Add(more);
+  if (more.empty()) plain_counters_.emplace(name, &made);
+  return made;
 }
 Histogram& MetricFamilies::histogram(std::string_view name, const Labels& more,
                                      const Histogram::BucketBoundaries& buckets) {

@@ -32,7 +32,7 @@ class MetricFamilies {
   // A metric of AllMetrics() or ClientProcessMetricTable(), made when it is first used; a name that neither
   // knows ends the program.
   Family<prometheus::Gauge>& gauges(std::string_view name);
-  prometheus::Gauge& gauge(std::string_view name) { return gauges(name).Add({}); }
+  prometheus::Gauge& gauge(std::string_view name);
   prometheus::Counter& counter(std::string_view name, const Labels& more = {});
   prometheus::Histogram& histogram(std::string_view name, const Labels& more = {},
                                    const prometheus::Histogram::BucketBoundaries& buckets = Durations());
@@ -55,6 +55,9 @@ class MetricFamilies {
   std::map<std::string, Family<prometheus::Gauge>*, std::less<>> gauge_families_;
   std::map<std::string, Family<prometheus::Counter>*, std::less<>> counter_families_;
   std::map<std::string, Family<prometheus::Histogram>*, std::less<>> histogram_families_;
+  // Members without labels of their own: asked for in every round.
+  std::map<std::string, prometheus::Gauge*, std::less<>> plain_gauges_;
+  std::map<std::string, prometheus::Counter*, std::less<>> plain_counters_;
   std::map<std::string, std::vector<prometheus::Gauge*>> replaced_;
   prometheus::Gauge* resident_ = nullptr;
   prometheus::Gauge* descriptors_ = nullptr;
