@@ -70,28 +70,29 @@ def queries():
             yield path.stem, title, expr.replace("$__range", "1m").replace("$__interval", "1m")
 
 
+def serving(work, processes, name, *arguments):
+    """Starts a process of ours that serves metrics; where."""
+    log = (work / f"{name}.log").open("w+")  # a file: a pipe that nobody reads would fill
+    processes.append(subprocess.Popen([MUSTER, *arguments, "--metrics", "127.0.0.1:0", "--log-level", "info"], cwd=work,
+                                      stderr=log, stdout=subprocess.DEVNULL))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = re.search(r"metrics: http://(127\.0\.0\.1:\d+)/metrics", (work / f"{name}.log").read_text())
+        if found:
+            return found.group(1)
+        assert processes[-1].poll() is None, f"{name} ended: {(work / f'{name}.log').read_text()}"
+        time.sleep(0.05)
+    sys.exit(f"FAILED: {name} serves no metrics: {(work / f'{name}.log').read_text()}")
+
+
 def loopback(work, processes):
     """Starts a coordinator and two clients; where they serve their metrics."""
     (work / "loopback.yaml").write_text(LOOPBACK)
-    at = ("--insecure", "--metrics", "127.0.0.1:0")
-    pattern = r"metrics: http://(127\.0\.0\.1:\d+)/metrics"
-
-    def start(name, *arguments):
-        log = (work / name).open("w+")  # a file: a pipe that nobody reads would fill
-        processes.append(subprocess.Popen([MUSTER, *arguments, *at], cwd=work, stderr=log, stdout=subprocess.DEVNULL))
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            found = re.search(pattern, (work / name).read_text())
-            if found:
-                return found.group(1)
-            time.sleep(0.05)
-        sys.exit(f"FAILED: {name} serves no metrics: {(work / name).read_text()}")
-
-    targets = [start("coordinator.log", "coordinator", "loopback.yaml", "--listen", "127.0.0.1:0", "--out", "loopback",
-                     "--quiet")]
+    targets = [serving(work, processes, "coordinator", "coordinator", "loopback.yaml", "--insecure",
+                       "--listen", "127.0.0.1:0", "--out", "loopback", "--quiet")]
     address = (work / "loopback/address").read_text().strip()
-    return targets + [start(f"client-{k}.log", "client", "loopback.yaml", "--coordinator", address, "--client", str(k))
-                      for k in range(2)]
+    return targets + [serving(work, processes, f"client-{k}", "client", "loopback.yaml", "--insecure",
+                              "--coordinator", address, "--client", str(k)) for k in range(2)]
 
 
 def main():
@@ -103,11 +104,8 @@ def main():
         work = pathlib.Path(folder)
         (work / "federation.yaml").write_text(FEDERATION)
         try:
-            federation = subprocess.Popen(
-                [MUSTER, "simulate", work / "federation.yaml", "--out", work / "run", "--metrics", "127.0.0.1:0", "--quiet"],
-                stderr=subprocess.PIPE, text=True)
-            processes.append(federation)
-            target = line_with(federation.stderr, r"http://(127\.0\.0\.1:\d+)/metrics")
+            target = serving(work, processes, "simulation", "simulate", "federation.yaml", "--out", "run", "--quiet")
+            federation = processes[0]
             targets = [target] + loopback(work, processes)
             for target in targets:
                 linted = subprocess.run(["promtool", "check", "metrics"], input=get(f"http://{target}/metrics"),
