@@ -11,11 +11,12 @@
 namespace muster {
 namespace {
 
-enum Kind { kFixed = 0, kRice = 1, kBitmap = 2 };
+enum Kind { kFixed = 0, kBitmap = 2, kRice = 3 };
 constexpr int kKindShift = 6;
 constexpr int kParameterMask = (1 << kKindShift) - 1;
 constexpr int kLargestParameter = 32;
 constexpr int kWindow = 57;  // bits that eight bytes from any bit on hold at least
+constexpr uint64_t kWindowMask = (uint64_t{1} << kWindow) - 1;
 
 int FixedWidth(uint64_t n) { return n > 1 ? static_cast<int>(std::bit_width(n - 1)) : 0; }
 
@@ -89,11 +90,12 @@ void AppendPlaces(std::span<const uint32_t> places, int64_t n, std::string& out)
   if (kind == kFixed) {
     for (const uint32_t place : places) bits.Write(place, width);
   } else {
+    const uint64_t low_mask = (uint64_t{1} << parameter) - 1;
+    ForEachGap(places, [&](uint64_t gap) { bits.Write(gap & low_mask, parameter); });
     ForEachGap(places, [&](uint64_t gap) {
       uint64_t zeros = gap >> parameter;
       for (; zeros > 32; zeros -= 32) bits.Write(0, 32);
       bits.Write(uint64_t{1} << zeros, static_cast<int>(zeros) + 1);
-      bits.Write(gap & ((uint64_t{1} << parameter) - 1), parameter);
     });
   }
   bits.Finish();
@@ -102,6 +104,7 @@ void AppendPlaces(std::span<const uint32_t> places, int64_t n, std::string& out)
 PlaceReader::PlaceReader(std::string_view bits, uint8_t coding, uint64_t count, uint64_t n)
     : bits_(bits), kind_(coding >> kKindShift), parameter_(coding & kParameterMask), left_(count), n_(n) {
   if (kind_ == kFixed) parameter_ = FixedWidth(n);
+  if (kind_ == kRice) at_ = last_one_ = count * static_cast<uint64_t>(parameter_);
 }
 
 absl::StatusOr<PlaceReader> PlaceReader::Create(WireReader& wire, uint64_t count, int64_t n) {
@@ -111,10 +114,12 @@ absl::StatusOr<PlaceReader> PlaceReader::Create(WireReader& wire, uint64_t count
   MUSTER_ASSIGN_OR_RETURN(const uint64_t bytes, wire.Varint("size of places"));
   MUSTER_ASSIGN_OR_RETURN(const std::string_view bits, wire.Take("places", bytes));
   const int kind = coding >> kKindShift, parameter = coding & kParameterMask;
-  if (kind > kBitmap || parameter > kLargestParameter || (kind != kRice && parameter != 0)) {
+  const bool known = kind == kFixed || kind == kBitmap || kind == kRice;
+  if (!known || parameter > kLargestParameter || (kind != kRice && parameter != 0)) {
     return wire.Error("coding of places", absl::StrCat("cannot be ", coding));
   }
   PlaceReader start(bits, coding, count, size);
+  if (start.at_ > bytes * 8) return wire.Error("places", "are cut off");
   PlaceReader reader = start;
   const bool few = count <= size / 4;
   std::vector<uint32_t> places(few ? count : std::min<uint64_t>(count, 1024));
@@ -140,7 +145,7 @@ size_t PlaceReader::Next(std::span<uint32_t> chunk) {
     left_ -= filled;
     return filled;
   }
-  if (kind_ == kRice) filled = NextRice(chunk);
+  if (kind_ == kRice) return NextRice(chunk);
   for (; filled < chunk.size() && left_ > 0; ++filled, --left_) {
     uint64_t place = 0;
     if (!NextPlace(place)) return 0;
@@ -149,75 +154,65 @@ size_t PlaceReader::Next(std::span<uint32_t> chunk) {
   return filled;
 }
 
-size_t PlaceReader::NextRice(std::span<uint32_t> chunk) {
-  const uint64_t count = std::min<uint64_t>(chunk.size(), left_);
-  const uint64_t low_mask = (uint64_t{1} << parameter_) - 1;
-  uint64_t next = static_cast<uint64_t>(previous_ + 1);  // the least that the next place can be
-  size_t filled = 0, before = 1;
-  // As long as eight bytes at a time hold whole codes.
-  while (filled < count && filled != before && at_ / 8 + 8 <= bits_.size()) {
-    before = filled;
-    uint64_t word = 0;
-    std::memcpy(&word, bits_.data() + at_ / 8, 8);
-    word >>= at_ % 8;
-    int available = 64 - static_cast<int>(at_ % 8);
-    while (filled < count && word != 0) {
-      const int zeros = std::countr_zero(word), used = zeros + 1 + parameter_;
-      if (used > available || used == 64) break;
-      const uint64_t place =
-          next + (static_cast<uint64_t>(zeros) << parameter_) + (word >> zeros >> 1 & low_mask);
-      if (place >= n_) break;
-      word >>= used;
-      available -= used;
-      at_ += static_cast<uint64_t>(used);
-      next = place + 1;
-      chunk[filled++] = static_cast<uint32_t>(place);
-    }
-  }
-  previous_ = static_cast<int64_t>(next) - 1;
-  left_ -= filled;
-  return filled;
-}
-
-uint64_t PlaceReader::Window() const {
-  const uint64_t byte = at_ / 8;
+inline uint64_t PlaceReader::Load(uint64_t bit) const {
+  const uint64_t byte = bit / 8;
   uint64_t word = 0;
   if (byte + 8 <= bits_.size()) {
     std::memcpy(&word, bits_.data() + byte, 8);
   } else if (byte < bits_.size()) {
     std::memcpy(&word, bits_.data() + byte, bits_.size() - byte);
   }
-  return word >> at_ % 8;
+  return word >> bit % 8;
+}
+
+// The low bits of the gaps, then the ones that end their runs of zeros: finding a one does not wait for the
+// place before it, so that processors work on several at a time.
+size_t PlaceReader::NextRice(std::span<uint32_t> chunk) {
+  const size_t count = std::min<uint64_t>(chunk.size(), left_);
+  const uint64_t low_mask = (uint64_t{1} << parameter_) - 1, most_zeros = n_ >> parameter_;
+  uint64_t low_at = low_at_, before = last_one_;         // the bit behind the last one
+  uint64_t next = static_cast<uint64_t>(previous_ + 1);  // the least that the next place can be
+  bool valid = true;
+  size_t filled = 0;
+  while (filled < count && at_ < bits_.size() * 8) {
+    uint64_t ones = Load(at_);
+    while (ones != 0 && filled < count) {
+      const uint64_t one = at_ + static_cast<uint64_t>(std::countr_zero(ones)), zeros = one - before;
+      ones &= ones - 1;
+      before = one + 1;
+      next += (zeros << parameter_) + (Load(low_at) & low_mask);
+      low_at += static_cast<uint64_t>(parameter_);
+      valid &= zeros <= most_zeros;
+      chunk[filled++] = static_cast<uint32_t>(next++);
+    }
+    at_ = filled == count ? before : (at_ / 8 + 8) * 8;
+  }
+  // None of `count` steps was so long that their sum could have wrapped around.
+  if (filled < count || !valid || next > n_) return 0;
+  low_at_ = low_at;
+  last_one_ = before;
+  previous_ = static_cast<int64_t>(next) - 1;
+  left_ -= filled;
+  return filled;
 }
 
 bool PlaceReader::NextPlace(uint64_t& place) {
   const uint64_t end = bits_.size() * 8;
   if (kind_ == kFixed) {
     if (at_ + static_cast<uint64_t>(parameter_) > end) return false;
-    place = Window() & ((uint64_t{1} << parameter_) - 1);
+    place = Load(at_) & ((uint64_t{1} << parameter_) - 1);
     at_ += static_cast<uint64_t>(parameter_);
     if (static_cast<int64_t>(place) <= previous_) return false;
   } else {
     // The next one bit.
-    uint64_t zeros = 0;
-    uint64_t window = Window() & ((uint64_t{1} << kWindow) - 1);
+    uint64_t window = Load(at_) & kWindowMask;
     while (window == 0) {
-      zeros += kWindow;
       at_ += kWindow;
       if (at_ >= end) return false;
-      window = Window() & ((uint64_t{1} << kWindow) - 1);
+      window = Load(at_) & kWindowMask;
     }
-    const int more = std::countr_zero(window);
-    zeros += static_cast<uint64_t>(more);
-    at_ += static_cast<uint64_t>(more) + 1;
-    if (kind_ == kBitmap) {
-      place = at_ - 1;
-    } else {
-      if (zeros > n_ >> parameter_ || at_ + static_cast<uint64_t>(parameter_) > end) return false;
-      const uint64_t low = Window() & ((uint64_t{1} << parameter_) - 1);
-      at_ += static_cast<uint64_t>(parameter_);
-      place = static_cast<uint64_t>(previous_ + 1) + (zeros << parameter_) + low;
-    }
+    at_ += static_cast<uint64_t>(std::countr_zero(window));
+    place = at_++;
   }
   if (place >= n_) return false;
   previous_ = static_cast<int64_t>(place);

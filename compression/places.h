@@ -18,10 +18,10 @@ namespace muster {
 // On the wire: u8 coding, varint bytes, then that many bytes of bits, lowest bit of a byte first, padded by
 // zeros.
 //   0         every place in as many bits as n - 1 needs
-//   64 + b    Golomb-Rice: with g = place - previous place - 1 (the first: g = place), g >> b zeros, a one,
-//   then the b
-//             low bits of g
 //   128       a bitmap: bit i says that place i is held
+//   192 + b   Golomb-Rice: with g = place - previous place - 1 (the first: g = place), the b low bits of
+//   every
+//             g; then, for every g, g >> b zeros and a one
 void AppendPlaces(std::span<const uint32_t> places, int64_t n, std::string& out);
 
 // Reads them in chunks, so that they are never held as a whole.
@@ -36,12 +36,11 @@ class PlaceReader {
  private:
   PlaceReader(std::string_view bits, uint8_t coding, uint64_t count, uint64_t n);
 
-  // As many as can be read eight bytes at a time; the others are for NextPlace.
   size_t NextRice(std::span<uint32_t> chunk);
-  // The number that starts at bit at_ and is below n; false if there is none.
+  // The place, of another coding, that starts at bit at_ and is below n; false if there is none.
   bool NextPlace(uint64_t& place);
-  // Up to 57 bits from at_ on, zeros behind the end.
-  uint64_t Window() const;
+  // 57 bits or more from this bit on, zeros behind the end.
+  uint64_t Load(uint64_t bit) const;
 
   std::string_view bits_;
   int kind_ = 0;
@@ -50,7 +49,9 @@ class PlaceReader {
   uint64_t n_ = 0;
   // All places, where they take no more than a byte an element of the whole vector: they are decoded once.
   std::shared_ptr<const std::vector<uint32_t>> held_;
-  uint64_t at_ = 0;        // in bits
+  uint64_t at_ = 0;        // the next bit
+  uint64_t low_at_ = 0;    // kRice: of the next low bits,
+  uint64_t last_one_ = 0;  // and behind the last one
   int64_t previous_ = -1;  // place
 };
 

@@ -197,19 +197,15 @@ def read_places(r, k, n):
         width = (n - 1).bit_length() if n > 1 else 0
         places = unpack(np.packbits(bits, bitorder="little").tobytes(), k, width)
     else:
-        check(64 <= coding <= 96, "coding")
-        b, at, place, found = coding - 64, 0, -1, []
-        for _ in range(k):
-            zeros = 0
-            while bits[at + zeros] == 0:
-                zeros += 1
-            at += zeros + 1
-            low = sum(int(bit) << j for j, bit in enumerate(bits[at:at + b]))
-            at += b
-            place += 1 + (zeros << b) + low
-            found.append(place)
+        check(192 <= coding <= 224, "coding")
+        b = coding - 192
+        low = unpack(np.packbits(bits[:k * b], bitorder="little").tobytes(), k, b)
+        ends = np.flatnonzero(bits[k * b:])
+        check(len(ends) == k, "ones")
+        zeros = np.diff(ends, prepend=-1) - 1
+        places = np.cumsum((zeros << b) + low + 1) - 1
+        at = k * b + (ends[-1] + 1 if k else 0)
         check(len(bits) == (at + 7) // 8 * 8 and not bits[at:].any(), "trailing bytes")
-        places = np.array(found, np.int64)
     check(len(places) == k and (np.diff(places) > 0).all() and (places < n).all(), "places")
     return places
 

@@ -78,7 +78,15 @@ TEST(Places, AreRefusedByName) {
   EXPECT_THAT(error(std::string("\x00\x01\x21", 3), 1, 16), HasSubstr("padding that is not zero"));
   EXPECT_THAT(error(std::string("\x00\x01\x21", 3), 3, 16), HasSubstr("cut off"));
   EXPECT_THAT(error(std::string("\x00\x09\x21", 3), 2, 16), HasSubstr("needs 9 bytes, has 1"));
-  EXPECT_THAT(error(std::string("\xc0\x01\x21", 3), 2, 16), HasSubstr("cannot be 192"));
+  EXPECT_THAT(error(std::string("\x40\x01\x21", 3), 2, 16), HasSubstr("cannot be 64"));
+  // Golomb-Rice: low bits 1 and 0 of the gaps 1 and 4, then no zeros and a one, two zeros and a one: 1 and 6.
+  EXPECT_EQ(*Read(std::string("\xc1\x01\x25", 3), 2, 7), (std::vector<uint32_t>{1, 6}));
+  EXPECT_THAT(error(std::string("\xc1\x01\x25", 3), 2, 6), HasSubstr("out of range"));
+  EXPECT_THAT(error(std::string("\xc1\x01\x05", 3), 2, 7), HasSubstr("cut off"));
+  EXPECT_THAT(error(std::string("\xc8\x01\x25", 3), 2, 7), HasSubstr("cut off"));
+  EXPECT_THAT(error(std::string("\xc1\x01\x65", 3), 2, 7), HasSubstr("padding that is not zero"));
+  EXPECT_THAT(error(std::string("\xc1\x02\x25\x00", 4), 2, 7), HasSubstr("trailing bytes"));
+  EXPECT_THAT(error(std::string("\xe1\x01\x25", 3), 2, 7), HasSubstr("cannot be 225"));
   EXPECT_THAT(error(std::string("\x80\x02\x07\x00", 4), 2, 16), HasSubstr("more than their count"));
   EXPECT_THAT(error(fixed, 17, 16), HasSubstr("is 17 of 16 elements"));
 }
