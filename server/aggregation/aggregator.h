@@ -4,25 +4,16 @@
 
 #include <map>
 #include <memory>
-#include <optional>
 #include <span>
 #include <vector>
 
 #include "core/parameters.h"
 #include "core/registry.h"
 #include "core/status.h"
+#include "server/aggregation/client_report.h"
 #include "server/rounds/client_pool.h"
 
 namespace muster {
-
-// What came with one accepted update, beside its payload.
-struct ClientReport {
-  ClientInfo client;
-  double train_loss = 0;
-  int64_t steps = 0;
-  Numbers numbers;
-  std::optional<double> deviation = {};  // ||update - aggregate||, where the selector needs it
-};
 
 // The result of one round's aggregation.
 struct Aggregate {

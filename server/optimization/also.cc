@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/mirror.h"
+#include "core/statistics.h"
 #include "server/optimization/optimizer_state.h"
 
 namespace muster {
@@ -26,16 +27,17 @@ struct AlsoOptions {
 
 // ALSO (arXiv:2508.16734; the step is optim/also.h's) with its weights pi at the server. Its federated forms:
 //
-//   groups: client  pi has one weight a client. The updates are weighed by pi_half, G = -(M / s) sum
-//   pi_half[i] Delta_i
-//                   over the s of M clients that answered, gain of client i = (M / s) train loss. With
-//                   clients that make one plain gradient step of length 1 (training.steps: 1) this is ALSO
-//                   itself; with local epochs it is FedAdam with ALSO's weights. Needs the aggregator fedavg.
+//   groups: client  pi has one weight a client. The updates are weighed by pi_half,
+//                   G = -(M / s) sum pi_half[i] Delta_i over the s of M clients that answered. The gain of
+//                   client i is (M / s) times its mean loss at the model it was sent; where it does not tell
+//                   that, times its mean loss while training. With clients that make one plain gradient step
+//                   of length 1 (training.steps: 1) this is ALSO itself; with local epochs it is FedAdam with
+//                   ALSO's weights. Needs the aggregator fedavg.
 //   groups: class   pi goes to the clients as "group_weights", whose `static_weights` weighs samples by it
-//   and tells
-//                   "group_loss" and "group_samples"; gain of class k = c / N sum of its losses, of N samples
-//                   in all. In the first round the clients use their own prior. prior: inverse_size counts
-//                   the samples told so far, so that no histogram must be given away beforehand.
+//                   and tells "group_loss" and "group_samples"; gain of class k = c / N sum of its losses, of
+//                   N samples in all. In the first round the clients use their own prior. prior:
+//                   inverse_size counts the samples told so far, so that no histogram must be given away
+//                   beforehand.
 //
 // optimizer: adam steps as ALSO does, sgd by learning_rate times -G. mode: optimistic sends (and evaluates,
 // and saves) the extrapolated model. Numbers of a client that cannot be right are left out.
@@ -88,6 +90,10 @@ class Also final : public ServerOptimizer {
     if (options_.groups != "class" || pi_.empty()) return {};
     const std::vector<double> half = HalfWeights();
     return {{"group_weights", {half.begin(), half.end()}}};
+  }
+  std::vector<std::string> Statistics() const override {
+    if (options_.groups != "client") return {};
+    return {statistics::kLoss};
   }
   std::optional<std::vector<double>> Weights(std::span<const ClientInfo> cohort) const override {
     if (options_.groups != "client") return std::nullopt;
@@ -203,9 +209,10 @@ class Also final : public ServerOptimizer {
     const double scale = static_cast<double>(pi_.size()) / static_cast<double>(reports.size());
     for (const ClientReport& report : reports) {
       const auto id = static_cast<size_t>(report.client.id);
-      if (id >= pi_.size() || !std::isfinite(report.train_loss)) continue;
-      gains_[id] = scale * report.train_loss;
-      losses_[id] = report.train_loss;
+      const double loss = Told(report, statistics::kLoss).value_or(report.train_loss);
+      if (id >= pi_.size() || !std::isfinite(loss)) continue;
+      gains_[id] = scale * loss;
+      losses_[id] = loss;
     }
     return true;
   }

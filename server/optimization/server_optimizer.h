@@ -34,6 +34,8 @@ class ServerOptimizer {
   // Optimisers that need something of the clients (ALSO, majority vote) override what they need:
   // vectors that go to every client with the next task, of any size;
   virtual std::map<std::string, std::vector<float>> Broadcast() const { return {}; }
+  // what clients are asked to tell about their data with every update (core/statistics.h); they may refuse;
+  virtual std::vector<std::string> Statistics() const { return {}; }
   // names of the extra vectors that updates must bring, [size] each; others are refused;
   virtual std::vector<std::string> Extras() const { return {}; }
   // weights of the next round's cohort, one each, instead of the aggregator's;

@@ -51,6 +51,16 @@ double UpdateNorm(const Payload& update, const Layout& layout) {
   return decoded.ok() ? Norm(*decoded) : 0;
 }
 
+// Of the selector, with what the server optimiser asks clients.
+SelectorNeeds Needs(const EngineParts& parts) {
+  SelectorNeeds needs = parts.selector->Needs();
+  std::vector<std::string>& asked = needs.statistics;
+  for (std::string& name : parts.server_optimizer->Statistics()) {
+    if (std::find(asked.begin(), asked.end(), name) == asked.end()) asked.push_back(std::move(name));
+  }
+  return needs;
+}
+
 bool IsMultiple(int64_t rounds, int64_t every) { return every > 0 && rounds % every == 0; }
 
 }  // namespace
@@ -76,7 +86,7 @@ std::string_view PhaseName(Phase phase) {
 }
 
 RoundEngine::RoundEngine(EngineOptions options, EngineParts parts)
-    : options_(std::move(options)), parts_(std::move(parts)), needs_(parts_.selector->Needs()) {}
+    : options_(std::move(options)), parts_(std::move(parts)), needs_(Needs(parts_)) {}
 
 absl::StatusOr<std::vector<float>> RoundEngine::Run(std::vector<float> model) {
   if (static_cast<int64_t>(model.size()) != parts_.layout->size) {

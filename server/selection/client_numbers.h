@@ -6,17 +6,13 @@
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "core/status.h"
-#include "server/aggregation/aggregator.h"
+#include "server/aggregation/client_report.h"
 
 namespace muster {
-
-// The one value, 0 or more, that a client told under this name; nullopt where it told none, or nonsense.
-std::optional<double> Told(const ClientReport& report, const char* name);
 
 // `Columns` numbers for each client that was ever asked; NaN stands for one that is not known.
 template <size_t Columns>

@@ -105,7 +105,9 @@ TEST(AlsoServerTest, WeighsClientsByTheirLosses) {
   aggregate.delta = {3, 6};
   aggregate.updates = 2;
   aggregate.total_weight = 2.0 / 3;
-  aggregate.reports = {{.client = {0, 5}, .train_loss = 1, .steps = 1, .numbers = {}},
+  EXPECT_THAT(also->Statistics(), ElementsAre("local_loss"));
+  // The loss at the model that was sent counts; of a client that does not tell it, the loss while training.
+  aggregate.reports = {{.client = {0, 5}, .train_loss = 7, .steps = 1, .numbers = {{"local_loss", {1}}}},
                        {.client = {2, 5}, .train_loss = 3, .steps = 1, .numbers = {}}};
   std::vector<float> model = {0, 0};
   ASSERT_TRUE(also->Step(aggregate, model).ok());

@@ -31,6 +31,7 @@ class Method final : public ServerOptimizer {
   }
   std::map<std::string, std::vector<float>> Broadcast() const override { return {{"control", {1, 2}}}; }
   std::vector<std::string> Extras() const override { return {"change"}; }
+  std::vector<std::string> Statistics() const override { return {"local_loss"}; }
   std::optional<std::vector<double>> Weights(std::span<const ClientInfo> cohort) const override {
     std::vector<double> weights(cohort.size(), 1.0);
     weights.front() = 3;
@@ -67,6 +68,7 @@ TEST(RoundEngineSeams, AMethodOfServerAndClientsGetsAllItNeeds) {
   std::vector<ClientId> asked;
   federation.pool.script = [&](const Task& task, ClientId client) -> Outcome {
     EXPECT_THAT(*task.vectors.at("control"), ElementsAre(1, 2));
+    EXPECT_THAT(task.statistics, ElementsAre("local_loss"));
     asked.push_back(client);
     Update update = federation.pool.Honest(task, client);
     update.extras["change"] = EncodeExtra("change", std::vector<float>(8, static_cast<float>(client)));

@@ -1,4 +1,4 @@
-#include "server/selection/client_numbers.h"
+#include "server/aggregation/client_report.h"
 
 #include <cmath>
 
