@@ -1,0 +1,57 @@
+// How the processes of one simulation exchange bytes. One implementation per library that moves them.
+#ifndef MUSTER_SIMULATION_COLLECTIVE_H_
+#define MUSTER_SIMULATION_COLLECTIVE_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/registry.h"
+#include "core/status.h"
+
+namespace muster {
+
+class TcpStore;
+
+// A group of processes that are numbered 0 .. size-1, for as long as all of them live. Where one is lost,
+// Send and Receive between the others go on; Broadcast and AllReduceSum fail, and a new group must be formed.
+//
+// No call outlasts the group's deadline: DEADLINE_EXCEEDED. UNAVAILABLE if a process it needs is gone, or the
+// group is closed. Send and Receive may be called from several threads (messages from one process to another
+// keep the order in which they were sent), but only one at a time may receive from the same process; the
+// others from one thread, in the same order in every process.
+class Collective {
+ public:
+  using Interface = Collective;
+  static constexpr char kKind[] = "collective";
+  static constexpr char kList[] = "collectives";
+  struct Context {
+    TcpStore* store = nullptr;  // where the group's processes find each other; outlives the group
+    std::string prefix;         // of the group's keys there; no other group's
+    int rank = 0;
+    int size = 1;
+    double deadline_seconds = 60;
+  };
+
+  virtual ~Collective() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  // Process 0's `bytes` are everybody's afterwards; all give the same length.
+  virtual absl::Status Broadcast(std::span<char> bytes) = 0;
+  // Everybody's `values` are the sums over all processes afterwards (modulo 2^64, so in any order the same
+  // bits); all give the same length.
+  virtual absl::Status AllReduceSum(std::span<int64_t> values) = 0;
+  // Returns once `bytes` may be reused.
+  virtual absl::Status Send(int to, std::string_view bytes) = 0;
+  virtual absl::StatusOr<std::string> Receive(int from) = 0;
+  // Leaves the group: pending calls end, here and, as far as they need this process, elsewhere. From any
+  // thread but those of Broadcast and AllReduceSum while they run.
+  virtual void Close() = 0;
+};
+
+}  // namespace muster
+
+#endif  // MUSTER_SIMULATION_COLLECTIVE_H_

@@ -1,0 +1,242 @@
+// Collectives between CPUs: LibTorch's ProcessGroupGloo.
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <list>
+#include <mutex>
+#include <thread>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "simulation/collective.h"
+#include "simulation/tcp_store_handle.h"
+
+namespace muster {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+// Only a concrete group is ever named: its bases differ between LibTorch 1.13 and 2.x.
+using Group = c10d::ProcessGroupGloo;
+
+// Where peers reach this process: the interface that GLOO_SOCKET_IFNAME names, the loopback for a group on
+// one machine, or the address of the host's name.
+auto MakeDevice(const std::string& store_host) {
+  const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
+  if (interface != nullptr && *interface != '\0') return Group::createDeviceForInterface(interface);
+  if (store_host == "localhost" || store_host.starts_with("127.")) {
+    return Group::createDeviceForHostname("127.0.0.1");
+  }
+  return Group::createDefaultDevice();
+}
+
+// Borrows; Gloo neither keeps nor, for what is sent, changes it.
+template <typename T>
+at::Tensor Borrow(const T* data, size_t size, at::ScalarType type) {
+  return at::from_blob(const_cast<T*>(data), {static_cast<int64_t>(size)}, at::TensorOptions(type));
+}
+
+// Gloo takes a deadline that passes in one call for the end of the whole group. Here it shall cost one peer
+// only: a thread aborts the one call instead.
+class Deadlines {
+ public:
+  explicit Deadlines(double seconds) : seconds_(seconds), thread_([this] { Run(); }) {}
+  ~Deadlines() {
+    {
+      const std::lock_guard lock(mutex_);
+      done_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  // Waits for `work`. Whether it was finished: false if it was aborted. Throws what Gloo throws.
+  template <typename Work>
+  bool Wait(const Work& work) {
+    constexpr std::chrono::hours kNever(24 * 365);
+    std::list<Call>::iterator call;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto abort = [work] { work->abort(); };
+      if (aborted_) abort();
+      calls_.push_back(
+          {Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds_ * 1e3)), abort});
+      call = std::prev(calls_.end());
+    }
+    struct Leave {
+      ~Leave() {
+        const std::lock_guard lock(self->mutex_);
+        self->calls_.erase(call);
+      }
+      Deadlines* self;
+      std::list<Call>::iterator call;
+    } leave{this, call};
+    return work->wait(kNever);
+  }
+  // Ends every call, also those that are still to come.
+  void AbortAll() {
+    const std::lock_guard lock(mutex_);
+    aborted_ = true;
+    for (const Call& call : calls_) call.abort();
+  }
+
+ private:
+  struct Call {
+    Clock::time_point end;
+    std::function<void()> abort;
+  };
+
+  void Run() {
+    std::unique_lock lock(mutex_);
+    while (!done_) {
+      changed_.wait_for(lock, std::chrono::milliseconds(50));
+      for (const Call& call : calls_) {
+        if (call.end <= Clock::now()) call.abort();
+      }
+    }
+  }
+
+  const double seconds_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::list<Call> calls_;
+  bool aborted_ = false;
+  bool done_ = false;
+  std::thread thread_;
+};
+
+class GlooCollective final : public Collective {
+ public:
+  static absl::StatusOr<std::unique_ptr<Collective>> Create(const NoOptions& /*options*/,
+                                                            const Context& context) {
+    try {
+      auto options = Group::Options::create(
+          std::chrono::milliseconds(static_cast<int64_t>(context.deadline_seconds * 1e3)));
+      const auto& store = context.store->handle().store;
+      options->devices.push_back(MakeDevice(store->getHost()));
+      auto group = c10::make_intrusive<Group>(c10::make_intrusive<c10d::PrefixStore>(context.prefix, store),
+                                              context.rank, context.size, options);
+      return std::unique_ptr<Collective>(new GlooCollective(std::move(group), context));
+    } catch (const std::exception& error) {
+      return absl::UnavailableError(absl::StrCat("gloo: cannot connect all workers: ", FirstLine(error)));
+    }
+  }
+  ~GlooCollective() override { Close(); }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+  absl::Status Broadcast(std::span<char> bytes) override {
+    return Call([&](Group& group) {
+      std::vector<at::Tensor> tensors = {Borrow(bytes.data(), bytes.size(), at::kChar)};
+      group.broadcast(tensors)->wait();
+      return true;
+    });
+  }
+  absl::Status AllReduceSum(std::span<int64_t> values) override {
+    return Call([&](Group& group) {
+      std::vector<at::Tensor> tensors = {Borrow(values.data(), values.size(), at::kLong)};
+      group.allreduce(tensors)->wait();
+      return true;
+    });
+  }
+  // A message is a frame of fixed length, its own length and as much of it as there is room for, and then the
+  // rest: one transfer where it is short.
+  absl::Status Send(int to, std::string_view bytes) override {
+    Frame frame{.length = static_cast<int64_t>(bytes.size())};
+    const std::string_view begin = bytes.substr(0, sizeof frame.begin);
+    std::copy(begin.begin(), begin.end(), frame.begin);
+    const std::string_view rest = bytes.substr(begin.size());
+    const std::lock_guard in_order(sending_[static_cast<size_t>(to)]);
+    MUSTER_RETURN_IF_ERROR(SendBytes(to, reinterpret_cast<const char*>(&frame), sizeof frame));
+    return rest.empty() ? absl::OkStatus() : SendBytes(to, rest.data(), rest.size());
+  }
+  absl::StatusOr<std::string> Receive(int from) override {
+    Frame frame;
+    MUSTER_RETURN_IF_ERROR(ReceiveBytes(from, reinterpret_cast<char*>(&frame), sizeof frame));
+    if (frame.length < 0 || frame.length > kMaxMessage) {
+      return InternalError(absl::StrCat("a message of ", frame.length, " bytes"));
+    }
+    const auto length = static_cast<size_t>(frame.length);
+    std::string bytes(frame.begin, std::min(length, sizeof frame.begin));
+    if (const size_t begin = bytes.size(); begin < length) {
+      bytes.resize(length);
+      MUSTER_RETURN_IF_ERROR(ReceiveBytes(from, bytes.data() + begin, length - begin));
+    }
+    return bytes;
+  }
+  void Close() override {
+    std::unique_lock lock(mutex_);
+    closed_ = true;
+    deadlines_.AbortAll();
+    left_.wait(lock, [this] { return inside_ == 0; });
+    group_.reset();
+  }
+
+ private:
+  static constexpr int kTag = 1;
+  static constexpr int64_t kMaxMessage = int64_t{1} << 40;
+  struct Frame {
+    int64_t length = 0;
+    char begin[4096 - sizeof(int64_t)] = {};
+  };
+
+  GlooCollective(c10::intrusive_ptr<Group> group, const Context& context)
+      : rank_(context.rank),
+        size_(context.size),
+        deadlines_(context.deadline_seconds),
+        sending_(static_cast<size_t>(context.size)),
+        group_(std::move(group)) {}
+
+  absl::Status SendBytes(int to, const char* data, size_t size) {
+    return Call([&](Group& group) {
+      std::vector<at::Tensor> tensors = {Borrow(data, size, at::kChar)};
+      return deadlines_.Wait(group.send(tensors, to, kTag));
+    });
+  }
+  absl::Status ReceiveBytes(int from, char* data, size_t size) {
+    return Call([&](Group& group) {
+      std::vector<at::Tensor> tensors = {Borrow(data, size, at::kChar)};
+      return deadlines_.Wait(group.recv(tensors, from, kTag));
+    });
+  }
+
+  // `use` tells whether it went through; Gloo's exceptions end here.
+  template <typename Use>
+  absl::Status Call(const Use& use) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (closed_) return absl::UnavailableError("gloo: the group is closed");
+      ++inside_;
+    }
+    absl::Status status;
+    try {
+      if (!use(*group_)) status = absl::DeadlineExceededError("gloo: no answer within the deadline");
+    } catch (const std::exception& error) {
+      status = absl::UnavailableError(absl::StrCat("gloo: ", FirstLine(error)));
+    }
+    const std::lock_guard lock(mutex_);
+    --inside_;
+    left_.notify_all();
+    return status;
+  }
+
+  const int rank_;
+  const int size_;
+  Deadlines deadlines_;
+  std::vector<std::mutex> sending_;  // by receiver
+  std::mutex mutex_;
+  std::condition_variable left_;
+  int inside_ = 0;  // calls in flight
+  bool closed_ = false;
+  c10::intrusive_ptr<Group> group_;
+};
+
+MUSTER_REGISTER(Collective, Plugin<>("gloo", "Between CPUs, over TCP: LibTorch's ProcessGroupGloo")
+                                .Make<GlooCollective>());
+
+}  // namespace
+}  // namespace muster
