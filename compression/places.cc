@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "compression/bits.h"
+#include "core/kernel.h"
 
 namespace muster {
 namespace {
@@ -15,8 +16,6 @@ enum Kind { kFixed = 0, kBitmap = 2, kRice = 3 };
 constexpr int kKindShift = 6;
 constexpr int kParameterMask = (1 << kKindShift) - 1;
 constexpr int kLargestParameter = 32;
-constexpr int kWindow = 57;  // bits that eight bytes from any bit on hold at least
-constexpr uint64_t kWindowMask = (uint64_t{1} << kWindow) - 1;
 
 int FixedWidth(uint64_t n) { return n > 1 ? static_cast<int>(std::bit_width(n - 1)) : 0; }
 
@@ -64,6 +63,70 @@ int BestRiceParameter(std::span<const uint32_t> places, uint64_t n) {
     if (bits < fewest) fewest = bits, best = parameter;
   }
   return best;
+}
+
+// 57 bits or more from bit `at` on, zeros behind the end.
+inline uint64_t Load(const char* bits, size_t bytes, uint64_t at) {
+  const uint64_t byte = at / 8;
+  uint64_t word = 0;
+  if (byte + 8 <= bytes) {
+    std::memcpy(&word, bits + byte, 8);
+  } else if (byte < bytes) {
+    std::memcpy(&word, bits + byte, bytes - byte);
+  }
+  return word >> at % 8;
+}
+
+// Moves `at` on to a one bit; false if there is none.
+bool FindOne(const char* bits, size_t bytes, uint64_t& at) {
+  constexpr int kWindow = 57;
+  constexpr uint64_t kMask = (uint64_t{1} << kWindow) - 1;
+  for (; at < bytes * 8; at += kWindow) {
+    const uint64_t window = Load(bits, bytes, at) & kMask;
+    if (window == 0) continue;
+    at += static_cast<uint64_t>(std::countr_zero(window));
+    return true;
+  }
+  return false;
+}
+
+struct RiceCursor {
+  uint64_t bits;        // the next bit of the zeros and ones,
+  uint64_t low_bits;    // and of the low bits
+  uint64_t behind_one;  // the last one, or where the first run of zeros starts
+  uint64_t place;       // the least that the next place can be
+};
+
+inline uint64_t LoadWhole(const char* bits, uint64_t at) {
+  uint64_t word;
+  std::memcpy(&word, bits + at / 8, 8);
+  return word >> at % 8;
+}
+
+// Up to `count` places, as many as end in eight bytes that are there whole, as their low bits do; how many.
+// The low bits of all gaps come first, then the ones that end their runs of zeros: finding a one does not
+// wait for the place before it, so that processors work on several at a time.
+MUSTER_KERNEL size_t ReadRice(const char* bits, size_t bytes, int parameter, uint32_t* places, size_t count,
+                              RiceCursor& cursor) {
+  const uint64_t width = static_cast<uint64_t>(parameter), low_mask = (uint64_t{1} << width) - 1;
+  RiceCursor now = cursor;
+  size_t found = 0;
+  while (now.bits / 8 + 8 <= bytes && (now.low_bits + 64 * width) / 8 + 8 <= bytes) {
+    uint64_t ones = LoadWhole(bits, now.bits);
+    const size_t more = static_cast<size_t>(__builtin_popcountll(ones));
+    if (more > count - found) break;
+    for (uint32_t* const end = places + found + more; places + found < end; ++found) {
+      const uint64_t one = now.bits + static_cast<uint64_t>(__builtin_ctzll(ones));
+      ones &= ones - 1;
+      now.place += ((one - now.behind_one) << width) + (LoadWhole(bits, now.low_bits) & low_mask);
+      now.behind_one = one + 1;
+      now.low_bits += width;
+      places[found] = static_cast<uint32_t>(now.place++);
+    }
+    now.bits = (now.bits / 8 + 8) * 8;
+  }
+  cursor = now;
+  return found;
 }
 
 }  // namespace
@@ -154,64 +217,44 @@ size_t PlaceReader::Next(std::span<uint32_t> chunk) {
   return filled;
 }
 
-inline uint64_t PlaceReader::Load(uint64_t bit) const {
-  const uint64_t byte = bit / 8;
-  uint64_t word = 0;
-  if (byte + 8 <= bits_.size()) {
-    std::memcpy(&word, bits_.data() + byte, 8);
-  } else if (byte < bits_.size()) {
-    std::memcpy(&word, bits_.data() + byte, bits_.size() - byte);
-  }
-  return word >> bit % 8;
-}
-
-// The low bits of the gaps, then the ones that end their runs of zeros: finding a one does not wait for the
-// place before it, so that processors work on several at a time.
 size_t PlaceReader::NextRice(std::span<uint32_t> chunk) {
   const size_t count = std::min<uint64_t>(chunk.size(), left_);
-  const uint64_t low_mask = (uint64_t{1} << parameter_) - 1, most_zeros = n_ >> parameter_;
-  uint64_t low_at = low_at_, before = last_one_;         // the bit behind the last one
-  uint64_t next = static_cast<uint64_t>(previous_ + 1);  // the least that the next place can be
-  bool valid = true;
-  size_t filled = 0;
-  while (filled < count && at_ < bits_.size() * 8) {
-    uint64_t ones = Load(at_);
-    while (ones != 0 && filled < count) {
-      const uint64_t one = at_ + static_cast<uint64_t>(std::countr_zero(ones)), zeros = one - before;
-      ones &= ones - 1;
-      before = one + 1;
-      next += (zeros << parameter_) + (Load(low_at) & low_mask);
-      low_at += static_cast<uint64_t>(parameter_);
-      valid &= zeros <= most_zeros;
-      chunk[filled++] = static_cast<uint32_t>(next++);
-    }
-    at_ = filled == count ? before : (at_ / 8 + 8) * 8;
+  RiceCursor cursor{.bits = at_,
+                    .low_bits = low_at_,
+                    .behind_one = last_one_,
+                    .place = static_cast<uint64_t>(previous_ + 1)};
+  const char* const bits = bits_.data();
+  const size_t bytes = bits_.size();
+  size_t found = ReadRice(bits, bytes, parameter_, chunk.data(), count, cursor);
+  const uint64_t low_mask = (uint64_t{1} << parameter_) - 1;
+  for (; found < count; ++found) {
+    if (!FindOne(bits, bytes, cursor.bits)) return 0;
+    cursor.place += (cursor.bits - cursor.behind_one) << parameter_;
+    cursor.place += Load(bits, bytes, cursor.low_bits) & low_mask;
+    cursor.low_bits += static_cast<uint64_t>(parameter_);
+    cursor.behind_one = ++cursor.bits;
+    chunk[found] = static_cast<uint32_t>(cursor.place++);
   }
-  // None of `count` steps was so long that their sum could have wrapped around.
-  if (filled < count || !valid || next > n_) return 0;
-  low_at_ = low_at;
-  last_one_ = before;
-  previous_ = static_cast<int64_t>(next) - 1;
-  left_ -= filled;
-  return filled;
+  // So few zeros that no place was too large for its number.
+  const uint64_t zeros = cursor.behind_one - last_one_ - count;
+  if (zeros > n_ >> parameter_ || cursor.place > n_) return 0;
+  at_ = cursor.behind_one;
+  low_at_ = cursor.low_bits;
+  last_one_ = cursor.behind_one;
+  previous_ = static_cast<int64_t>(cursor.place) - 1;
+  left_ -= count;
+  return count;
 }
 
 bool PlaceReader::NextPlace(uint64_t& place) {
   const uint64_t end = bits_.size() * 8;
   if (kind_ == kFixed) {
     if (at_ + static_cast<uint64_t>(parameter_) > end) return false;
-    place = Load(at_) & ((uint64_t{1} << parameter_) - 1);
+    place = Load(bits_.data(), bits_.size(), at_) & ((uint64_t{1} << parameter_) - 1);
     at_ += static_cast<uint64_t>(parameter_);
     if (static_cast<int64_t>(place) <= previous_) return false;
   } else {
-    // The next one bit.
-    uint64_t window = Load(at_) & kWindowMask;
-    while (window == 0) {
-      at_ += kWindow;
-      if (at_ >= end) return false;
-      window = Load(at_) & kWindowMask;
-    }
-    at_ += static_cast<uint64_t>(std::countr_zero(window));
+    if (!FindOne(bits_.data(), bits_.size(), at_)) return false;
     place = at_++;
   }
   if (place >= n_) return false;

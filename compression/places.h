@@ -39,8 +39,6 @@ class PlaceReader {
   size_t NextRice(std::span<uint32_t> chunk);
   // The place, of another coding, that starts at bit at_ and is below n; false if there is none.
   bool NextPlace(uint64_t& place);
-  // 57 bits or more from this bit on, zeros behind the end.
-  uint64_t Load(uint64_t bit) const;
 
   std::string_view bits_;
   int kind_ = 0;
