@@ -34,6 +34,8 @@ class Adversaries {
     return group == kHonest ? nullptr : &groups_[static_cast<size_t>(group)];
   }
   const std::vector<Group>& groups() const { return groups_; }
+  // Its place among groups().
+  int IndexOf(const Group& group) const { return static_cast<int>(&group - groups_.data()); }
 
  private:
   static constexpr int kHonest = -1;

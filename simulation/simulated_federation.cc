@@ -98,8 +98,10 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
                             "training.method"));
   MUSTER_ASSIGN_OR_RETURN(adversaries_, Adversaries::Create(config.simulation(), data_->clients(),
                                                             data_->train().num_classes, config.seed()));
-  lose_updates_ = config.simulation().lose_updates();
-  withhold_ = config.simulation().withhold();
+  clients_ = std::make_unique<VirtualClients>(*data_, *feedback_, adversaries_,
+                                              Misfortunes{.lose_updates = config.simulation().lose_updates(),
+                                                          .withhold = config.simulation().withhold(),
+                                                          .seed = config.seed()});
   if (rules.downlink().name() != "identity") {
     MUSTER_ASSIGN_OR_RETURN(downlink_compressor_,
                             Make<Compressor>(rules.downlink(), {}, "federation.downlink"));
@@ -146,9 +148,7 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
 absl::StatusOr<std::vector<float>> SimulatedFederation::Run(Journal* journal, const std::string& states,
                                                             std::vector<RoundListener*> listeners) {
   MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, StateStore::Open(states));
-  InProcessPool pool(
-      *data_, *workers_, *store, *feedback_, adversaries_, lose_updates_,
-      {.labels = selector_->Needs().labels, .withhold = withhold_, .seed = engine_options_.seed});
+  InProcessPool pool(*clients_, *store, *workers_, selector_->Needs().labels);
   return RunWith(pool, journal, std::move(listeners));
 }
 

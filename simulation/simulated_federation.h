@@ -16,6 +16,7 @@
 #include "simulation/adversaries.h"
 #include "simulation/in_process_pool.h"
 #include "simulation/model_evaluator.h"
+#include "simulation/virtual_clients.h"
 #include "simulation/worker_threads.h"
 
 namespace muster {
@@ -65,8 +66,7 @@ class SimulatedFederation {
   std::unique_ptr<Compressor> downlink_compressor_;
   std::unique_ptr<Downlink> downlink_;  // nullptr: the model goes down as it is
   Adversaries adversaries_;
-  double lose_updates_ = 0;
-  double withhold_ = 0;  // the share of clients that tell nothing beside their updates
+  std::unique_ptr<VirtualClients> clients_;
   std::unique_ptr<ModelEvaluator> evaluator_;
   std::unique_ptr<ParticipationPolicy> policy_;
   std::unique_ptr<Selector> selector_;

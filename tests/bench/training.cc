@@ -204,7 +204,8 @@ void Compare(const FederatedData& data, const std::string& name, int64_t batch_s
   const auto feedback = Must(Registry<ErrorFeedback>::Get().Create(
       {"none", {}}, {.compressor = compressor.get(), .layout = &workers->layout()}));
   const Adversaries nobody;
-  InProcessPool pool(data, *workers, *states, *feedback, nobody, /*lose_updates=*/0);
+  const VirtualClients virtual_clients(data, *feedback, nobody, Misfortunes());
+  InProcessPool pool(virtual_clients, *states, *workers, /*labels=*/false);
   std::vector<ClientId> cohort(static_cast<size_t>(clients));
   std::iota(cohort.begin(), cohort.end(), 0);
 
