@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -53,6 +54,8 @@ constexpr MetricInfo kMetrics[] = {
     {"muster_test_loss", "gauge", "", "Loss of the global model on the test set"},
     {"muster_test_accuracy_ratio", "gauge", "", "Accuracy of the global model on the test set, 0 to 1"},
     {"muster_test_macro_f1_ratio", "gauge", "", "Mean F1 over the test set's classes, 0 to 1"},
+    {"muster_test_recall_ratio", "gauge", "class",
+     "Recall of every class of the test set, 0 to 1; the first 64 classes"},
     {"muster_client_accuracy_ratio", "gauge", "quantile",
      "Accuracy of the global model on clients' own data, over clients (quantiles 0, 0.1, 0.5, 0.9, 1)"},
     {"muster_trust_loss", "gauge", "",
@@ -108,6 +111,8 @@ constexpr MetricInfo kClientMetrics[] = {
     {"muster_edge_spool_bytes", "gauge", "",
      "Bytes of a finished update on disk that the coordinator has not settled yet"},
 };
+
+constexpr size_t kMostValues = 64;  // of one list of numbers that differ by a label
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -306,6 +311,12 @@ void Metrics::Committed(const RoundRecord& record) {
     f.gauge("muster_test_loss").Set(record.test->loss);
     f.gauge("muster_test_accuracy_ratio").Set(record.test->accuracy);
     f.gauge("muster_test_macro_f1_ratio").Set(record.test->macro_f1);
+    const std::vector<double>& recall = record.test->class_recall;
+    for (size_t c = 0; c < std::min(recall.size(), kMostValues); ++c) {
+      // A class that does not occur has none.
+      if (std::isnan(recall[c])) continue;
+      f.gauges("muster_test_recall_ratio").Add({{"class", absl::StrCat(c)}}).Set(recall[c]);
+    }
   }
   if (!record.clients.empty()) {
     std::vector<double> accuracies;
@@ -332,7 +343,6 @@ void Metrics::Committed(const RoundRecord& record) {
   if (record.saved_bytes) {
     f.gauge("muster_saved_upload_bytes").Set(static_cast<double>(*record.saved_bytes));
   }
-  constexpr size_t kMostValues = 64;
   for (const auto& [name, values] : record.numbers) {
     for (size_t i = 0; i < std::min(values.size(), kMostValues); ++i) {
       f.gauges("muster_method_value").Add({{"name", name}, {"index", absl::StrCat(i)}}).Set(values[i]);

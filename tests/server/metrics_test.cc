@@ -31,7 +31,7 @@ RoundRecord Round(int64_t round) {
   record.update_norm = 2;
   record.numbers = {{"group_weights", {0.25, 0.75}}};
   record.test =
-      Evaluation{.samples = 10, .loss = 0.625, .accuracy = 0.875, .macro_f1 = 0.5, .class_recall = {}};
+      Evaluation{.samples = 10, .loss = 0.625, .accuracy = 0.875, .macro_f1 = 0.5, .class_recall = {1, 0.25}};
   record.clients = {{1, {.samples = 1, .loss = 0, .accuracy = 0.5, .macro_f1 = 0, .class_recall = {}}},
                     {2, {.samples = 1, .loss = 0, .accuracy = 1.0, .macro_f1 = 0, .class_recall = {}}}};
   record.search = SearchRecord{
@@ -100,6 +100,7 @@ TEST(Metrics, TellOfARound) {
            "muster_upload_bytes_total{federation=\"fed\"} 200",
            "muster_run_upload_bytes{federation=\"fed\"} 1200",
            "muster_test_accuracy_ratio{federation=\"fed\"} 0.875",
+           "muster_test_recall_ratio{federation=\"fed\",class=\"1\"} 0.25",
            "muster_client_accuracy_ratio{federation=\"fed\",quantile=\"0\"} 0.5",
            "muster_client_accuracy_ratio{federation=\"fed\",quantile=\"1\"} 1",
            "muster_method_value{federation=\"fed\",index=\"1\",name=\"group_weights\"} 0.75",
