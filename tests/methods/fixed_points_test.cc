@@ -100,27 +100,31 @@ TEST(FixedPointsTest, FedDynEndsAtTheOptimum) {
   EXPECT_NEAR(EndOf(federation, 300), kCurvedOptimum, 1e-5);
 }
 
-// One round of exact local solutions: y = (a m + g + alpha x) / (a + alpha).
+// Rounds of exact local solutions: y = (a m + g + alpha x) / (a + alpha). Without a cap and with one.
 TEST(FixedPointsTest, FedDynsFirstRoundsAreThoseOfThePaper) {
   const double alpha = 2;
-  std::vector<double> g(2), centres = {0, 10}, curvatures = {1, 10};
-  double x = 0, h = 0;
-  for (int round = 0; round < 3; ++round) {
-    double mean = 0;
-    for (size_t k = 0; k < 2; ++k) {
-      const double y = (curvatures[k] * centres[k] + g[k] + alpha * x) / (curvatures[k] + alpha);
-      g[k] -= alpha * (y - x);
-      mean += y / 2;
-    }
-    h -= alpha * (mean - x);  // alpha / N times the sum over both
-    x = mean - h / alpha;
-  }
   std::vector<Quadratic> clients = kCurved;
   for (Quadratic& client : clients) client.steps = 400;
-  QuadraticFederation federation({"feddyn", {{"alpha", alpha}}}, clients);
-  EXPECT_NEAR(EndOf(federation, 3), x, 1e-4);
-  EXPECT_NEAR(federation.pool->memories[0].vectors.at("gradient")[0], g[0], 1e-4);
-  EXPECT_NEAR(federation.pool->memories[1].vectors.at("gradient")[0], g[1], 1e-4);
+  for (const double cap : {0.0, 0.85}) {
+    std::vector<double> g(2);
+    double x = 0, h = 0;
+    for (int round = 0; round < 3; ++round) {
+      double mean = 0;
+      for (size_t k = 0; k < 2; ++k) {
+        const auto& [curvature, centre, steps, samples] = clients[k];
+        const double y = (curvature * centre + g[k] + alpha * x) / (curvature + alpha);
+        g[k] -= alpha * (y - x);
+        mean += y / 2;
+      }
+      h -= alpha * (mean - x);  // alpha / N times the sum over both
+      const double share = cap == 0 ? 1 : std::min(1.0, cap * std::fabs(mean - x) / std::fabs(h / alpha));
+      x = mean - share * h / alpha;
+    }
+    QuadraticFederation federation({"feddyn", {{"alpha", alpha}, {"drift_cap", cap}}}, clients);
+    EXPECT_NEAR(EndOf(federation, 3), x, 1e-4);
+    EXPECT_NEAR(federation.pool->memories[0].vectors.at("gradient")[0], g[0], 1e-4);
+    EXPECT_NEAR(federation.pool->memories[1].vectors.at("gradient")[0], g[1], 1e-4);
+  }
 }
 
 TEST(FixedPointsTest, FedDynWithHalfOfTheClientsEndsAtTheOptimum) {
