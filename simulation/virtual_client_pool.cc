@@ -38,7 +38,7 @@ class VirtualClientPool::RealBout final : public Bout {
  public:
   // `full` is the task as the engine gave it, with the way down.
   RealBout(const VirtualTask& task, const Task& full, std::span<const ClientId> clients, StateStore& states,
-           absl::FunctionRef<bool(Outcome)> sink)
+           OutcomeSink sink)
       : Bout(task, clients, states),
         full_(full),
         layout_{.entries = {}, .size = static_cast<int64_t>(full.model->size()), .fingerprint = 0},
@@ -56,7 +56,7 @@ class VirtualClientPool::RealBout final : public Bout {
     bool taken = false;
     {
       const MutexLock lock(&mutex_);
-      taken = sink_(std::move(trained.outcome));
+      taken = sink_(std::move(trained.outcome)).ok();
       accepted_ += taken ? 1 : 0;
     }
     State& after = taken ? trained.if_taken : trained.if_refused;
@@ -81,14 +81,13 @@ class VirtualClientPool::RealBout final : public Bout {
   const Task& full_;
   const Layout layout_;  // of the model, as far as its bytes are counted
   StateStore& states_;
-  absl::FunctionRef<bool(Outcome)> sink_;
+  OutcomeSink sink_;
   Mutex mutex_;  // sinks are called one at a time
   int64_t accepted_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status lost_ ABSL_GUARDED_BY(mutex_);
 };
 
-absl::Status VirtualClientPool::Run(const Task& task, std::span<const ClientId> cohort,
-                                    absl::FunctionRef<bool(Outcome)> sink,
+absl::Status VirtualClientPool::Run(const Task& task, std::span<const ClientId> cohort, OutcomeSink sink,
                                     const std::function<bool()>& cancelled) {
   VirtualTask virtual_task{.task = task, .cohort = static_cast<int64_t>(cohort.size())};
   virtual_task.task.model_version = -1;
@@ -114,7 +113,7 @@ absl::Status VirtualClientPool::Run(const Task& task, std::span<const ClientId> 
   }
   for (const ClientId client : rest) {
     const absl::Status enough = absl::CancelledError("enough clients had answered");
-    sink(ClientFailure{client, "enough", absl::StatusCodeToString(enough.code()), Message(enough)});
+    (void)sink(ClientFailure{client, "enough", absl::StatusCodeToString(enough.code()), Message(enough)});
   }
   return absl::OkStatus();
 }

@@ -17,7 +17,7 @@ namespace muster {
 class VirtualClientPool : public ClientPool {
  public:
   std::span<const ClientInfo> Available() const final { return infos_; }
-  absl::Status Run(const Task& task, std::span<const ClientId> cohort, absl::FunctionRef<bool(Outcome)> sink,
+  absl::Status Run(const Task& task, std::span<const ClientId> cohort, OutcomeSink sink,
                    const std::function<bool()>& cancelled) final;
 
  protected:

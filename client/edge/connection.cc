@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/edge/explain.h"
+#include "core/transport/chunk.h"
 
 namespace muster::edge {
 namespace {
@@ -87,8 +88,8 @@ void Connection::Connect() {
   join.set_federation(options_.federation);
   if (options_.client) join.set_client(*options_.client);
   if (!options_.tls) join.set_identity(options_.identity);
-  join.set_token(options_.token);
   join.set_clock_ms(asked_ms_ = NowMs());
+  join.set_max_inline_bytes(kMaxInlineBytes);
 
   silent_ = false;
   silent_at_ = After(kJoinSeconds);

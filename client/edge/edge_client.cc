@@ -205,6 +205,7 @@ class Client final : public EdgeClient {
   void Welcomed(const v1::Welcome& welcome) {
     failure_to_enter_ = Enter(welcome);
     if (!failure_to_enter_.ok()) return;
+    max_inline_bytes_ = std::min(welcome.max_inline_bytes(), static_cast<int64_t>(kMaxInlineBytes));
     chunk_bytes_ =
         std::clamp(welcome.max_chunk_bytes(), kLeastChunkBytes, static_cast<int64_t>(kMaxChunkBytes));
     if (phase_ == Phase::kUploaded)
@@ -235,6 +236,9 @@ class Client final : public EdgeClient {
   // --- The task ---
 
   void Offered(const v1::Offer& offer) {
+    if (const absl::Status status = CheckOffer(offer, trainer_.layout()); !status.ok()) {
+      return Decline(offer.round(), Message(status));
+    }
     if (phase_ == Phase::kIdle && !cancelled_.load()) return Begin(offer);
     if (phase_ == Phase::kIdle || offer.round() != round_) {
       // What is at hand is of no use any more, unless it is spooled and may have been taken: then its fate
@@ -251,14 +255,15 @@ class Client final : public EdgeClient {
     if (phase_ == Phase::kReady) SendReady();
   }
 
+  void Decline(int64_t round, const std::string& why) {
+    v1::ClientMessage message;
+    message.mutable_decline()->set_round(round);
+    message.mutable_decline()->set_reason(why);
+    connection_.Send(message);
+    Tell(Warning{absl::StrCat("round ", round + 1, " declined: ", why)});
+  }
+
   void Begin(const v1::Offer& offer) {
-    if (const absl::Status status = CheckOffer(offer, trainer_.layout()); !status.ok()) {
-      v1::ClientMessage message;
-      message.mutable_decline()->set_round(offer.round());
-      message.mutable_decline()->set_reason(Message(status));
-      connection_.Send(message);
-      return Tell(Warning{absl::StrCat("round ", offer.round() + 1, " declined: ", Message(status))});
-    }
     round_ = offer.round();
     Accept(offer);
     if (failure_ && failure_->round() == round_) return SendFailure();  // the same task would fail again
@@ -310,6 +315,8 @@ class Client final : public EdgeClient {
 
   void On(const Trained& trained) {
     if (trained.failure) return Fail(*trained.failure);
+    const auto size = static_cast<int64_t>(task_->update()->bytes->bytes().size());
+    if (connection_.joined() && size <= max_inline_bytes_) return Submit();
     phase_ = Phase::kReady;
     SendReady();
   }
@@ -343,6 +350,16 @@ class Client final : public EdgeClient {
     ready.set_size(static_cast<int64_t>(update.bytes->bytes().size()));
     ready.set_content_sha256(update.header.content_sha256());
     connection_.Send(message);
+  }
+
+  // If the session breaks under it, Ready follows in the next one.
+  void Submit() {
+    const FinishedUpdate& update = *task_->update();
+    v1::ClientMessage message;
+    *message.mutable_submit()->mutable_header() = update.header;
+    message.mutable_submit()->set_data(std::string(update.bytes->bytes()));
+    connection_.Send(message);
+    phase_ = Phase::kUploaded;
   }
 
   void StartUpload() {
@@ -477,6 +494,7 @@ class Client final : public EdgeClient {
   Clock::time_point progress_at_;
   Backoff retry_;
   int64_t chunk_bytes_ = kLeastChunkBytes;
+  int64_t max_inline_bytes_ = 0;
 
   // The job.
   std::thread job_;

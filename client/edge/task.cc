@@ -30,14 +30,18 @@ constexpr char kVersion[] = "version";
 
 absl::Status CheckBlob(const v1::Blob& blob, const char* what, int64_t most) {
   if (blob.sha256().size() != 32) return InvalidInput(absl::StrCat("the offer's ", what, " has no SHA-256"));
-  if (blob.size() >= 0 && blob.size() <= most) return absl::OkStatus();
-  return InvalidInput(absl::StrCat("the offer's ", what, " would have ", blob.size(), " bytes, at most ",
-                                   most, " make sense for this model"));
+  if (blob.size() < 0 || blob.size() > most) {
+    return InvalidInput(absl::StrCat("the offer's ", what, " would have ", blob.size(), " bytes, at most ",
+                                     most, " make sense for this model"));
+  }
+  if (blob.data().empty()) return absl::OkStatus();
+  if (static_cast<int64_t>(blob.data().size()) != blob.size() || Sha256(blob.data()) != blob.sha256()) {
+    return InvalidInput(absl::StrCat("the bytes of the offer's ", what, " are not those that it names"));
+  }
+  return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<const std::vector<float>>> ReadVector(const std::string& path) {
-  MUSTER_ASSIGN_OR_RETURN(const auto file, MappedFile::Open(path));
-  const std::string_view bytes = file->bytes();
+absl::StatusOr<std::shared_ptr<const std::vector<float>>> ReadVector(std::string_view bytes) {
   if (bytes.size() % sizeof(float) != 0) return InvalidInput("a vector is no whole number of float32 values");
   auto values = std::make_shared<std::vector<float>>(bytes.size() / sizeof(float));
   if (!bytes.empty()) std::memcpy(values->data(), bytes.data(), bytes.size());
@@ -109,11 +113,20 @@ std::string TaskFolder::BlobPath(const v1::Blob& blob) const {
   return absl::StrCat(folder_, "/blobs/", absl::BytesToHexString(blob.sha256()));
 }
 
+absl::StatusOr<Payload> TaskFolder::Bytes(const v1::Blob& blob) const {
+  Payload payload{.bytes = blob.data()};
+  if (!payload.bytes.empty()) return payload;
+  MUSTER_ASSIGN_OR_RETURN(payload.mapped, MappedFile::Open(BlobPath(blob)));
+  payload.length = payload.mapped->bytes().size();
+  return payload;
+}
+
 grpc::Status TaskFolder::Download(Transfer& transfer, const v1::Offer& offer) {
   v1::DownloadRequest request;
   request.set_federation(federation_);
   request.set_client(client_);
   const auto fetch = [&](const v1::Blob& blob) {
+    if (!blob.data().empty()) return grpc::Status(grpc::Status::OK);
     request.set_sha256(blob.sha256());
     return transfer.Download(request, blob.size(), BlobPath(blob));
   };
@@ -150,7 +163,9 @@ std::optional<v1::Failed> TaskFolder::Train(Trainer& trainer, const ErrorFeedbac
     job.cancelled = watch.cancelled;
     job.progress = watch.progress;
     for (const auto& [name, blob] : offer.vectors()) {
-      auto values = ReadVector(BlobPath(blob));
+      const absl::StatusOr<Payload> bytes = Bytes(blob);
+      if (!bytes.ok()) return failed("download", Annotate(bytes.status(), name));
+      auto values = ReadVector(bytes->view());
       if (!values.ok()) return failed("download", Annotate(values.status(), name));
       job.vectors[name] = *std::move(values);
     }
@@ -210,9 +225,7 @@ void TaskFolder::HoldModel(const v1::Offer& offer, const std::vector<float>& mod
 
 absl::StatusOr<std::vector<float>> TaskFolder::Model(const v1::Offer& offer, const Layout& layout) const {
   const auto decode = [&](const v1::Blob& blob) -> absl::StatusOr<std::vector<float>> {
-    Payload payload;
-    MUSTER_ASSIGN_OR_RETURN(payload.mapped, MappedFile::Open(BlobPath(blob)));
-    payload.length = payload.mapped->bytes().size();
+    MUSTER_ASSIGN_OR_RETURN(const Payload payload, Bytes(blob));
     return DecodePayload(payload, layout);
   };
   std::optional<Held> held = HeldModel(offer);

@@ -21,7 +21,7 @@
 namespace muster::edge {
 
 // INVALID_ARGUMENT if the offer makes no sense to a client that trains models of `layout`: another layout, no
-// work in it, blobs that cannot be what they should.
+// work in it, blobs that cannot be what they should or whose bytes are not what they are named after.
 absl::Status CheckOffer(const v1::Offer& offer, const Layout& layout);
 
 // The message for a task that went wrong; its texts are cut to what the contract allows.
@@ -37,7 +37,7 @@ class TaskFolder {
   static absl::StatusOr<std::unique_ptr<TaskFolder>> Open(const std::string& folder,
                                                           const std::string& federation, int64_t client);
 
-  // The model and the vectors of the offer (which CheckOffer passed).
+  // The model and the vectors of the offer (which CheckOffer passed), as far as their bytes are not in it.
   grpc::Status Download(Transfer& transfer, const v1::Offer& offer);
 
   struct Watch {
@@ -60,6 +60,8 @@ class TaskFolder {
   TaskFolder(std::string folder, std::string federation, int64_t client,
              std::unique_ptr<StateStore> memories);
   std::string BlobPath(const v1::Blob& blob) const;
+  // The bytes of a blob, from the offer or from where Download put them.
+  absl::StatusOr<Payload> Bytes(const v1::Blob& blob) const;
   // The model that this client was given last, and what turns it into the offer's: nothing where the model
   // itself is to be fetched (no earlier one, deltas missing, or more bytes than the model).
   struct Held {

@@ -21,6 +21,9 @@ namespace muster {
 // What either side puts at most into one chunk, and takes. Below it a transfer is slower, above it no faster;
 // a slow link still shows progress at this grain.
 inline constexpr size_t kMaxChunkBytes = size_t{256} << 10;
+// Models and updates up to this size go within the session. Heartbeats wait behind them: at three heartbeats
+// of 5 s a link of 35 kbit/s still carries one before the session counts as silent.
+inline constexpr size_t kMaxInlineBytes = size_t{64} << 10;
 
 // CRC-32C (Castagnoli) of `bytes`, going on from `crc`: Crc32c(b, Crc32c(a)) is that of a and b joined.
 uint32_t Crc32c(std::string_view bytes, uint32_t crc = 0);

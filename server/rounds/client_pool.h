@@ -102,7 +102,12 @@ struct ClientFailure {
   int64_t download_bytes = 0;
 };
 
+// The code with this name, as absl::StatusCodeToString gives it; UNKNOWN for any other text.
+absl::StatusCode CodeNamed(const std::string& name);
+
 using Outcome = std::variant<Update, ClientFailure>;
+// OK if it was an update and was taken into the round; else why not.
+using OutcomeSink = absl::FunctionRef<absl::Status(Outcome)>;
 
 class ClientPool {
  public:
@@ -117,8 +122,8 @@ class ClientPool {
   // round: what a client remembers from its training counts only then. Failures of single clients are
   // outcomes, not errors. CANCELLED when `cancelled` (polled between clients) turned true: some clients then
   // have no outcome.
-  virtual absl::Status Run(const Task& task, std::span<const ClientId> cohort,
-                           absl::FunctionRef<bool(Outcome)> sink, const std::function<bool()>& cancelled) = 0;
+  virtual absl::Status Run(const Task& task, std::span<const ClientId> cohort, OutcomeSink sink,
+                           const std::function<bool()>& cancelled) = 0;
   // The round is durable and will not be run again: whatever was kept for that can go.
   virtual void Committed(int64_t /*round*/) {}
 };

@@ -374,7 +374,7 @@ absl::Status RoundEngine::Train(Round& round) {
     MUSTER_RETURN_IF_ERROR(parts_.downlink->Advance(record.round, options_.seed, *round.start));
   }
   absl::Status broken;  // the pool broke its contract
-  const auto sink = [&](Outcome outcome) {
+  const auto sink = [&](Outcome outcome) -> absl::Status {
     ClientFinished event;
     event.round = record.round;
     double norm = 0;
@@ -385,12 +385,13 @@ absl::Status RoundEngine::Train(Round& round) {
     const Clock::time_point start = Clock::now();
     if (const absl::Status taken = round.answers->Take(std::move(outcome), event); !taken.ok()) {
       broken.Update(taken);
-      return false;
+      return taken;
     }
     event.fold_seconds = SecondsSince(start);
     if (event.accepted) event.update_norm = norm;
     Emit(event);
-    return event.accepted;
+    return event.accepted ? absl::OkStatus()
+                          : absl::Status(CodeNamed(event.failure.code), event.failure.message);
   };
   // Never cancelled: a stop request lets the round in flight finish.
   MUSTER_RETURN_IF_ERROR(parts_.pool->Run(MakeTask(round), record.cohort, sink, [] { return false; }));

@@ -43,6 +43,12 @@ std::vector<SharedBytes> Blob::Range(int64_t offset, int64_t length) const {
   return range;
 }
 
+std::string Blob::Bytes() const {
+  std::string bytes;
+  for (const SharedBytes& piece : pieces_) bytes += piece.bytes;
+  return bytes;
+}
+
 std::shared_ptr<const Blob> ModelBlob(const Layout& layout, std::shared_ptr<const std::vector<float>> model) {
   const auto header = std::make_shared<const std::string>(PayloadHeader(kIdentityCodec, layout));
   return std::make_shared<const Blob>(

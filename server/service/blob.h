@@ -25,6 +25,8 @@ class Blob {
   int64_t size() const { return size_; }
   // At most `length` bytes from `offset` on, as views; fewer only at the end. 0 <= offset <= size().
   std::vector<SharedBytes> Range(int64_t offset, int64_t length) const;
+  // All of them, copied.
+  std::string Bytes() const;
 
  private:
   std::vector<SharedBytes> pieces_;

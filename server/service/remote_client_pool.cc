@@ -14,8 +14,10 @@ namespace {
 constexpr size_t kRoundsRemembered = 16;
 constexpr double kPollSeconds = 0.1;  // how soon a stop request is seen
 
-v1::Blob Named(const Blob& blob) {
+// With its bytes if `whole`.
+v1::Blob Named(const Blob& blob, bool whole = false) {
   v1::Blob named;
+  if (whole) named.set_data(blob.Bytes());
   named.set_sha256(blob.sha256());
   named.set_size(blob.size());
   return named;
@@ -50,8 +52,7 @@ absl::StatusOr<std::unique_ptr<RemoteClientPool>> RemoteClientPool::Start(
     for (const RoundRecord& record : records.last(std::min(records.size(), kRoundsRemembered))) {
       std::map<ClientId, v1::Settled> settled;
       for (const ClientId client : record.cohort) {
-        settled[client].set_round(record.round);
-        settled[client].set_accepted(true);
+        settled[client] = Accepted(record.round);
       }
       for (const ClientFailure& failure : record.failures) {
         settled[failure.client] =
@@ -184,11 +185,16 @@ absl::Status RemoteClientPool::Begin(const Task& task, std::span<const ClientId>
   BlobsByHash blobs;
   const std::shared_ptr<const Blob> model = ModelBlob(layout_, task.model);
   blobs[model->sha256()] = model;
-  *offer.mutable_model() = Named(*model);
+  int64_t bytes = model->size();
+  for (const auto& [name, values] : task.vectors)
+    bytes += static_cast<int64_t>(values->size() * sizeof(float));
+  // Where there are deltas, only the client knows what it lacks.
+  const bool whole = bytes <= static_cast<int64_t>(kMaxInlineBytes) && task.deltas.empty();
+  *offer.mutable_model() = Named(*model, whole);
   for (const auto& [name, values] : task.vectors) {
     const std::shared_ptr<const Blob> blob = VectorBlob(values);
     blobs[blob->sha256()] = blob;
-    (*offer.mutable_vectors())[name] = Named(*blob);
+    (*offer.mutable_vectors())[name] = Named(*blob, whole);
   }
   offer.set_model_version(task.model_version);
   for (const ModelDelta& delta : task.deltas) {
@@ -228,7 +234,7 @@ absl::Status RemoteClientPool::Begin(const Task& task, std::span<const ClientId>
   for (const ClientId client : cohort) {
     const Participant* participant = roster_.Find(client);
     if (participant != nullptr && participant->link != nullptr)
-      round_->Arrive(client, participant->link, now);
+      round_->Arrive(client, participant->link, participant->max_inline_bytes, now);
   }
   return absl::OkStatus();
 }
@@ -244,8 +250,7 @@ void RemoteClientPool::End() {
   blobs_.clear();
 }
 
-absl::Status RemoteClientPool::Run(const Task& task, std::span<const ClientId> cohort,
-                                   absl::FunctionRef<bool(Outcome)> sink,
+absl::Status RemoteClientPool::Run(const Task& task, std::span<const ClientId> cohort, OutcomeSink sink,
                                    const std::function<bool()>& cancelled) {
   MUSTER_RETURN_IF_ERROR(Begin(task, cohort));
   const absl::Cleanup end = [this] { End(); };
@@ -277,9 +282,9 @@ absl::Status RemoteClientPool::Run(const Task& task, std::span<const ClientId> c
   }
 }
 
-bool RemoteClientPool::Deliver(Answer answer, absl::FunctionRef<bool(Outcome)> sink) {
+bool RemoteClientPool::Deliver(Answer answer, OutcomeSink sink) {
   if (auto* failure = std::get_if<ClientFailure>(&answer.outcome); failure != nullptr) {
-    sink(std::move(*failure));
+    (void)sink(std::move(*failure));
     return false;
   }
   absl::StatusOr<Update> update = Verify(std::get<SpooledUpdate>(answer.outcome));
@@ -289,26 +294,17 @@ bool RemoteClientPool::Deliver(Answer answer, absl::FunctionRef<bool(Outcome)> s
     round = round_->round();
     download_bytes = round_->download_bytes(answer.client);
   }
-  v1::Settled settled;
-  bool taken = false;
+  absl::Status taken = update.status();
   if (update.ok()) {
     update->download_bytes = download_bytes;
     taken = sink(*std::move(update));
-    settled = Refused(
-        round, InvalidInput("the update does not fit the round's aggregation: malformed, not finite, or "
-                            "with more samples than the client declared"));
   } else {
-    settled = Refused(round, update.status());
-    sink(ClientFailure{answer.client, "verify", settled.code(), settled.message(), download_bytes});
-  }
-  if (taken) {
-    settled = v1::Settled();
-    settled.set_round(round);
-    settled.set_accepted(true);
+    (void)sink(ClientFailure{answer.client, "verify", absl::StatusCodeToString(taken.code()), Message(taken),
+                             download_bytes});
   }
   const MutexLock lock(&mutex_);
-  round_->Settle(answer.client, settled);
-  return taken;
+  round_->Settle(answer.client, taken.ok() ? Accepted(round) : Refused(round, taken));
+  return taken.ok();
 }
 
 absl::StatusOr<Update> RemoteClientPool::Verify(const SpooledUpdate& spooled) const {

@@ -71,7 +71,7 @@ class RemoteClientPool final : public ClientPool {
   std::span<const ClientInfo> Available() const override;
   // Updates that an earlier process had received completely are delivered without asking their clients again.
   // CANCELLED also after Abandon.
-  absl::Status Run(const Task& task, std::span<const ClientId> cohort, absl::FunctionRef<bool(Outcome)> sink,
+  absl::Status Run(const Task& task, std::span<const ClientId> cohort, OutcomeSink sink,
                    const std::function<bool()>& cancelled) override;
   void Committed(int64_t round) override;
 
@@ -127,7 +127,15 @@ class RemoteClientPool final : public ClientPool {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Leave(Participant& participant, const std::string& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Part(Participant& participant) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What a message brings about; the update to be received if it is Submit.
+  std::shared_ptr<IncomingUpdate> Handle(const std::shared_ptr<ClientLink>& link,
+                                         const v1::ClientMessage& message)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void HandleReady(Participant& participant, const v1::Ready& ready) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::shared_ptr<IncomingUpdate> HandleSubmit(Participant& participant, const v1::Submit& submit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Sends what became of the client's update in a round that is over.
+  void TellFate(Participant& participant, int64_t round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The round in flight if `client` is of its cohort and `round` is its number, else nullptr.
   RoundInFlight* RoundOf(ClientId client, int64_t round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Federation, identity and round of a header; OK if its client has a part in the round in flight.
@@ -143,7 +151,7 @@ class RemoteClientPool final : public ClientPool {
   absl::Status Begin(const Task& task, std::span<const ClientId> cohort);
   void End();
   // Gives the engine one answer and tells the client what became of it.
-  bool Deliver(Answer answer, absl::FunctionRef<bool(Outcome)> sink);
+  bool Deliver(Answer answer, OutcomeSink sink);
   absl::StatusOr<Update> Verify(const SpooledUpdate& spooled) const;
   int64_t MaxUpdateBytes(const Task& task) const;
   void Log(const LogEvent& event) const;

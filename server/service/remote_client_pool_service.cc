@@ -72,31 +72,54 @@ void RemoteClientPool::Opened(const std::shared_ptr<ClientLink>& link) {
 }
 
 void RemoteClientPool::Received(const std::shared_ptr<ClientLink>& link, const v1::ClientMessage& message) {
+  std::shared_ptr<IncomingUpdate> update;
+  {
+    const MutexLock lock(&mutex_);
+    update = Handle(link, message);
+  }
+  if (update == nullptr) return;
+  const v1::UploadHeader& header = message.submit().header();
+  absl::Status status =
+      update->Put(header, message.submit().data());  // hashes and writes: not under the lock
+  if (status.ok()) status = Uploaded(header, update);
+  if (status.ok()) return;
   const MutexLock lock(&mutex_);
+  if (RoundInFlight* mine = RoundOf(header.client(), header.round()); mine != nullptr) {
+    mine->Fail(header.client(), "upload", status, options_.now());
+    changed_.NotifyAll();
+  }
+}
+
+std::shared_ptr<IncomingUpdate> RemoteClientPool::Handle(const std::shared_ptr<ClientLink>& link,
+                                                         const v1::ClientMessage& message) {
   Participant* participant = roster_.Find(link.get());
   if (participant == nullptr) {
-    if (!strangers_.contains(link)) return;  // it was closed, and does not know yet
+    if (!strangers_.contains(link)) return nullptr;  // it was closed, and does not know yet
     if (message.has_join()) {
       Join(link, message.join());
     } else {
       link->Close(InvalidInput("a session begins with Join"));
       strangers_.erase(link);
     }
-    return;
+    return nullptr;
   }
   participant->heard_at = options_.now();
   const ClientId client = participant->number;
   switch (message.message_case()) {
     case v1::ClientMessage::kHeartbeat:
     case v1::ClientMessage::kProgress:
-      return;
+      break;
     case v1::ClientMessage::kAccept: {
       const int64_t round = message.accept().round();
-      if (RoundInFlight* mine = RoundOf(client, round); mine != nullptr) return mine->Accept(client);
+      if (RoundInFlight* mine = RoundOf(client, round); mine != nullptr) {
+        mine->Accept(client);
+        break;
+      }
       v1::ServerMessage over;
       over.mutable_cancel()->set_round(round);
       over.mutable_cancel()->set_reason("the round is over, or goes on without this client");
-      return Send(*participant, std::move(over));
+      Send(*participant, std::move(over));
+      break;
     }
     case v1::ClientMessage::kDecline:
       if (RoundInFlight* mine = RoundOf(client, message.decline().round()); mine != nullptr) {
@@ -105,9 +128,12 @@ void RemoteClientPool::Received(const std::shared_ptr<ClientLink>& link, const v
                    options_.now());
         changed_.NotifyAll();
       }
-      return;
+      break;
     case v1::ClientMessage::kReady:
-      return HandleReady(*participant, message.ready());
+      HandleReady(*participant, message.ready());
+      break;
+    case v1::ClientMessage::kSubmit:
+      return HandleSubmit(*participant, message.submit());
     case v1::ClientMessage::kFailed:
       if (RoundInFlight* mine = RoundOf(client, message.failed().round()); mine != nullptr) {
         const v1::Failed& failed = message.failed();
@@ -115,16 +141,20 @@ void RemoteClientPool::Received(const std::shared_ptr<ClientLink>& link, const v
                    absl::Status(CodeNamed(failed.code()), Words(failed.message())), options_.now());
         changed_.NotifyAll();
       }
-      return;
+      break;
     case v1::ClientMessage::kLeave:
-      return Leave(*participant, Words(message.leave().reason()));
+      Leave(*participant, Words(message.leave().reason()));
+      break;
     case v1::ClientMessage::kJoin:
       link->Close(InvalidInput("the client has joined already"));
-      return Part(*participant);
+      Part(*participant);
+      break;
     case v1::ClientMessage::MESSAGE_NOT_SET:
       link->Close(InvalidInput("a message without content, or of a later version of the protocol"));
-      return Part(*participant);
+      Part(*participant);
+      break;
   }
+  return nullptr;
 }
 
 void RemoteClientPool::Closed(const std::shared_ptr<ClientLink>& link, bool heard_all) {
@@ -192,6 +222,7 @@ void RemoteClientPool::Join(const std::shared_ptr<ClientLink>& link, const v1::J
   participant.labels =
       labels.empty() ? nullptr : std::make_shared<const std::vector<int64_t>>(std::move(labels));
   participant.client_version = Words(join.client_version());
+  participant.max_inline_bytes = join.max_inline_bytes();
   if (join.clock_ms() != 0) {
     const double off = static_cast<double>(join.clock_ms() - WallClockMs()) / 1000;
     if (std::fabs(off) > kOddClockSeconds) {
@@ -223,6 +254,7 @@ void RemoteClientPool::Admit(Participant& participant, const std::shared_ptr<Cli
   welcome.set_heartbeat_seconds(options_.heartbeat_seconds);
   welcome.set_max_chunk_bytes(kMaxChunkBytes);
   welcome.set_clock_ms(WallClockMs());
+  welcome.set_max_inline_bytes(kMaxInlineBytes);
   link->Send(std::move(message));
   Log({.name = "client_joined",
        .message = absl::StrCat("joined as ", participant.identity),
@@ -238,7 +270,9 @@ void RemoteClientPool::Admit(Participant& participant, const std::shared_ptr<Cli
     return;
   }
   roster_.Connect(participant, link, now);
-  if (round_ && round_->Has(participant.number)) round_->Arrive(participant.number, link, now);
+  if (round_ && round_->Has(participant.number)) {
+    round_->Arrive(participant.number, link, participant.max_inline_bytes, now);
+  }
   changed_.NotifyAll();
 }
 
@@ -276,13 +310,45 @@ void RemoteClientPool::HandleReady(Participant& participant, const v1::Ready& re
     changed_.NotifyAll();
     return;
   }
+  TellFate(participant, ready.round());
+}
+
+std::shared_ptr<IncomingUpdate> RemoteClientPool::HandleSubmit(Participant& participant,
+                                                               const v1::Submit& submit) {
+  const v1::UploadHeader& header = submit.header();
+  const ClientId client = participant.number;
+  RoundInFlight* mine = RoundOf(client, header.round());
+  if (mine == nullptr) {
+    TellFate(participant, header.round());
+    return nullptr;
+  }
+  const auto place = [&]() -> absl::StatusOr<std::shared_ptr<IncomingUpdate>> {
+    if (header.federation() != options_.federation || header.client() != client) {
+      return absl::PermissionDeniedError(
+          absl::StrCat("client ", client, " submits an update of another client or federation"));
+    }
+    if (submit.data().size() > kMaxInlineBytes) {
+      return InvalidInput(absl::StrCat("an update of ", submit.data().size(),
+                                       " bytes within the session; above ", kMaxInlineBytes,
+                                       " it has to be uploaded"));
+    }
+    return mine->Submit(header, static_cast<int64_t>(submit.data().size()), *spool_, options_.now());
+  };
+  absl::StatusOr<std::shared_ptr<IncomingUpdate>> update = place();
+  if (update.ok()) return *std::move(update);
+  mine->Fail(client, "upload", update.status(), options_.now());
+  changed_.NotifyAll();
+  return nullptr;
+}
+
+void RemoteClientPool::TellFate(Participant& participant, int64_t round) {
   v1::ServerMessage message;
-  *message.mutable_settled() =
-      Refused(ready.round(), absl::NotFoundError(absl::StrCat("round ", ready.round(),
-                                                              " is over, or this client has no task in it")));
-  if (const auto round = settled_.find(ready.round()); round != settled_.end()) {
-    const auto settled = round->second.find(client);
-    if (settled != round->second.end()) *message.mutable_settled() = settled->second;
+  *message.mutable_settled() = Refused(
+      round,
+      absl::NotFoundError(absl::StrCat("round ", round, " is over, or this client has no task in it")));
+  if (const auto over = settled_.find(round); over != settled_.end()) {
+    const auto settled = over->second.find(participant.number);
+    if (settled != over->second.end()) *message.mutable_settled() = settled->second;
   }
   Send(participant, std::move(message));
 }

@@ -27,6 +27,7 @@ struct Participant {
 
   std::shared_ptr<ClientLink> link;  // nullptr: away
   std::string client_version;
+  int64_t max_inline_bytes = 0;  // it takes within an offer
   double connected_at = 0;
   double heard_at = 0;
   double told_at = 0;     // when something was last sent

@@ -17,6 +17,18 @@ bool IsAnnounced(const v1::UploadHeader& header, int64_t size, const std::string
   return header.content_sha256() == sha256 && UploadSize(header) == size;
 }
 
+v1::Offer WithoutBytes(v1::Offer offer) {
+  offer.mutable_model()->clear_data();
+  for (auto& [name, vector] : *offer.mutable_vectors()) vector.clear_data();
+  return offer;
+}
+
+int64_t InlineBytes(const v1::Offer& offer) {
+  size_t bytes = offer.model().data().size();
+  for (const auto& [name, vector] : offer.vectors()) bytes += vector.data().size();
+  return static_cast<int64_t>(bytes);
+}
+
 }  // namespace
 
 const char* ActivityName(Activity activity) {
@@ -36,12 +48,11 @@ const char* ActivityName(Activity activity) {
   return "";
 }
 
-absl::StatusCode CodeNamed(const std::string& name) {
-  for (int code = 1; code <= 16; ++code) {
-    const auto candidate = static_cast<absl::StatusCode>(code);
-    if (absl::StatusCodeToString(candidate) == name) return candidate;
-  }
-  return absl::StatusCode::kUnknown;
+v1::Settled Accepted(int64_t round) {
+  v1::Settled settled;
+  settled.set_round(round);
+  settled.set_accepted(true);
+  return settled;
 }
 
 v1::Settled Refused(int64_t round, const absl::Status& why) {
@@ -54,18 +65,27 @@ v1::Settled Refused(int64_t round, const absl::Status& why) {
 
 RoundInFlight::RoundInFlight(v1::Offer offer, std::span<const ClientId> cohort, const RoundRules& rules,
                              double now)
-    : offer_(std::move(offer)), rules_(rules), started_(now) {
+    : offer_(WithoutBytes(offer)),
+      whole_(std::move(offer)),
+      inline_bytes_(InlineBytes(whole_)),
+      rules_(rules),
+      started_(now) {
   for (const ClientId client : cohort) members_[client].away_since = now;
   open_ = static_cast<int64_t>(members_.size());
 }
 
-void RoundInFlight::Arrive(ClientId client, std::shared_ptr<ClientLink> link, double now) {
+void RoundInFlight::Arrive(ClientId client, std::shared_ptr<ClientLink> link, int64_t max_inline_bytes,
+                           double now) {
   Member& member = members_.at(client);
   member.link = std::move(link);
   if (member.activity == Activity::kAnswered) return;
   member.activity = Activity::kOffered;
   v1::ServerMessage message;
-  *message.mutable_offer() = offer_;
+  // Once: the session of a client that comes back may have broken under the bytes.
+  const bool whole = inline_bytes_ > 0 && inline_bytes_ <= max_inline_bytes && !member.offered;
+  *message.mutable_offer() = whole ? whole_ : offer_;
+  if (whole) member.download_bytes += inline_bytes_;
+  member.offered = true;
   if (rules_.deadline_seconds > 0) {
     message.mutable_offer()->set_deadline_seconds(
         std::max(0.001, rules_.deadline_seconds - (now - started_)));
@@ -90,9 +110,7 @@ void RoundInFlight::Accept(ClientId client) {
 void RoundInFlight::Ready(ClientId client, const v1::Ready& ready, double now) {
   Member& member = members_.at(client);
   if (member.activity == Activity::kAnswered) {
-    const auto settled = settled_.find(client);
-    if (settled != settled_.end()) Settle(client, v1::Settled(settled->second));
-    return;
+    return TellFate(client);
   }
   if (ready.size() > rules_.max_update_bytes) {
     return Fail(client, "upload",
@@ -104,18 +122,25 @@ void RoundInFlight::Ready(ClientId client, const v1::Ready& ready, double now) {
     return Fail(client, "upload", InvalidInput("an update is announced without a size or without its hash"),
                 now);
   }
-  const bool same =
-      member.announced_size == ready.size() && member.announced_sha256 == ready.content_sha256();
-  if (!same) {
-    StopUpload(client, member, now);
-    member.upload = nullptr;
-    member.announced_size = ready.size();
-    member.announced_sha256 = ready.content_sha256();
-  }
+  Announce(client, member, ready.size(), ready.content_sha256(), now);
   if (member.activity == Activity::kUploading) return SendPermit(member);
   if (member.activity != Activity::kReady) waiting_.push_back(client);
   member.activity = Activity::kReady;
   GrantPermits(now);
+}
+
+void RoundInFlight::TellFate(ClientId client) {
+  const auto settled = settled_.find(client);
+  if (settled != settled_.end()) Settle(client, v1::Settled(settled->second));
+}
+
+void RoundInFlight::Announce(ClientId client, Member& member, int64_t size, const std::string& sha256,
+                             double now) {
+  if (member.announced_size == size && member.announced_sha256 == sha256) return;
+  StopUpload(client, member, now);
+  member.upload = nullptr;
+  member.announced_size = size;
+  member.announced_sha256 = sha256;
 }
 
 void RoundInFlight::SendPermit(Member& member) const {
@@ -138,7 +163,10 @@ void RoundInFlight::GrantPermits(double now) {
 
 void RoundInFlight::StopUpload(ClientId client, Member& member, double now) {
   if (member.upload) member.upload->Revoke();
-  if (member.activity == Activity::kReady) std::erase(waiting_, client);
+  if (member.activity == Activity::kReady) {
+    std::erase(waiting_, client);
+    member.activity = Activity::kTraining;
+  }
   if (member.activity != Activity::kUploading) return;
   --permits_out_;
   member.activity = Activity::kTraining;
@@ -263,6 +291,25 @@ absl::StatusOr<std::shared_ptr<IncomingUpdate>> RoundInFlight::Upload(const v1::
   if (member.activity != Activity::kUploading) {
     return absl::UnavailableError("this client has no permit to upload; say Ready and wait for it");
   }
+  return Incoming(member, header, spool);
+}
+
+absl::StatusOr<std::shared_ptr<IncomingUpdate>> RoundInFlight::Submit(const v1::UploadHeader& header,
+                                                                      int64_t size, const UpdateSpool& spool,
+                                                                      double now) {
+  const ClientId client = header.client();
+  Member& member = members_.at(client);
+  if (member.activity == Activity::kAnswered) {
+    TellFate(client);
+    return nullptr;
+  }
+  MUSTER_RETURN_IF_ERROR(CheckUpload(header));
+  if (header.offset() != 0 || UploadSize(header) != size) {
+    return InvalidInput(
+        absl::StrCat(size, " bytes were submitted, which are not those that their header describes"));
+  }
+  StopUpload(client, member, now);
+  Announce(client, member, size, header.content_sha256(), now);
   return Incoming(member, header, spool);
 }
 

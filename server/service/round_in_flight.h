@@ -56,7 +56,8 @@ struct Answer {
 // are seconds of one steady clock.
 class RoundInFlight {
  public:
-  // `offer` lacks the seconds left, which are filled in when it is sent. All are away at first.
+  // `offer` lacks the seconds left, which are filled in when it is sent. Bytes in its blobs go once to each
+  // client that takes so many. All are away at first.
   RoundInFlight(v1::Offer offer, std::span<const ClientId> cohort, const RoundRules& rules, double now);
 
   int64_t round() const { return offer_.round(); }
@@ -68,7 +69,7 @@ class RoundInFlight {
   int64_t open() const { return open_; }
 
   // What happens to a client of the cohort.
-  void Arrive(ClientId client, std::shared_ptr<ClientLink> link, double now);
+  void Arrive(ClientId client, std::shared_ptr<ClientLink> link, int64_t max_inline_bytes, double now);
   void Vanish(ClientId client, double now);
   void Accept(ClientId client);
   void Ready(ClientId client, const v1::Ready& ready, double now);
@@ -86,6 +87,10 @@ class RoundInFlight {
   // is not what was announced.
   absl::StatusOr<std::shared_ptr<IncomingUpdate>> Upload(const v1::UploadHeader& header,
                                                          const UpdateSpool& spool);
+  // Where an update goes that has come at once, in `size` bytes; nullptr if the client's answer is in: it is
+  // told what became of that. INVALID_ARGUMENT or RESOURCE_EXHAUSTED for a header that makes no sense.
+  absl::StatusOr<std::shared_ptr<IncomingUpdate>> Submit(const v1::UploadHeader& header, int64_t size,
+                                                         const UpdateSpool& spool, double now);
   // The bytes that are here of the update; errors as Upload, but no permit is needed.
   absl::StatusOr<int64_t> UploadOffset(const v1::UploadHeader& header, const UpdateSpool& spool);
   // A whole upload did not have its hash. Once may be an accident of this side's disk; twice is the client's
@@ -114,11 +119,16 @@ class RoundInFlight {
     int stalls = 0;
     int damaged = 0;
     bool complete = false;  // all of the announced update is here
+    bool offered = false;   // has been sent the offer with its bytes
     int64_t download_bytes = 0;
   };
 
   void Answered(ClientId client, Member& member, std::variant<ClientFailure, SpooledUpdate> outcome,
                 double now);
+  // The update that `member` is about to send. Bytes of another one are none of it.
+  void Announce(ClientId client, Member& member, int64_t size, const std::string& sha256, double now);
+  // Sends what became of its update to a client that has answered.
+  void TellFate(ClientId client);
   // Takes the permit, or the place in the queue for one, away.
   void StopUpload(ClientId client, Member& member, double now);
   void GrantPermits(double now);
@@ -127,7 +137,9 @@ class RoundInFlight {
   absl::StatusOr<std::shared_ptr<IncomingUpdate>> Incoming(Member& member, const v1::UploadHeader& header,
                                                            const UpdateSpool& spool);
 
-  const v1::Offer offer_;
+  const v1::Offer offer_;  // without bytes
+  const v1::Offer whole_;
+  const int64_t inline_bytes_;  // of whole_
   const RoundRules rules_;
   const double started_;
   std::map<ClientId, Member> members_;
@@ -138,9 +150,8 @@ class RoundInFlight {
   std::map<ClientId, v1::Settled> settled_;
 };
 
-// The code with this name, as absl::StatusCodeToString gives it; UNKNOWN for any other text.
-absl::StatusCode CodeNamed(const std::string& name);
-// Settled for an update that was refused.
+// Settled for an update that was taken into the round, or refused.
+v1::Settled Accepted(int64_t round);
 v1::Settled Refused(int64_t round, const absl::Status& why);
 
 }  // namespace muster

@@ -147,17 +147,35 @@ absl::Status IncomingUpdate::Append(int64_t writer, std::span<const std::string_
     return InvalidInput(absl::StrCat("more than the ", size_, " bytes that were announced"));
   }
   MUSTER_RETURN_IF_ERROR(OpenFile());
-  for (const std::string_view piece : pieces) {
-    MUSTER_RETURN_IF_ERROR(WriteAll(file_, part_, piece));
-    hash_.Update(piece);
-    received_ += static_cast<int64_t>(piece.size());
-  }
+  for (const std::string_view piece : pieces) MUSTER_RETURN_IF_ERROR(Write(piece));
   return absl::OkStatus();
+}
+
+absl::Status IncomingUpdate::Write(std::string_view data) {
+  MUSTER_RETURN_IF_ERROR(WriteAll(file_, part_, data));
+  hash_.Update(data);
+  received_ += static_cast<int64_t>(data.size());
+  return absl::OkStatus();
+}
+
+absl::Status IncomingUpdate::Put(const v1::UploadHeader& header, std::string_view data) {
+  Claim(header, nullptr);
+  const MutexLock lock(&mutex_);
+  if (complete_) return absl::OkStatus();
+  if (static_cast<int64_t>(data.size()) != size_) return InvalidInput("not as many bytes as were announced");
+  MUSTER_RETURN_IF_ERROR(OpenFile());
+  if (received_ > 0) MUSTER_RETURN_IF_ERROR(Restart());
+  MUSTER_RETURN_IF_ERROR(Write(data));
+  return Complete();
 }
 
 absl::Status IncomingUpdate::Finish() {
   const MutexLock lock(&mutex_);
   abort_ = nullptr;  // the writer has said all: it is owed an answer
+  return Complete();
+}
+
+absl::Status IncomingUpdate::Complete() {
   if (complete_) return absl::OkStatus();
   if (received_ != size_) return InternalError("an upload is finished before its end");
   MUSTER_RETURN_IF_ERROR(OpenFile());

@@ -57,6 +57,8 @@ class IncomingUpdate {
   // All bytes are there: checks the hash and makes the update durable. DATA_LOSS if the hash differs; the
   // bytes are gone then, and received() is 0. OK again for one that is complete.
   absl::Status Finish();
+  // Instead of Claim, Append and Finish: all bytes at once, whatever came before. Errors as theirs.
+  absl::Status Put(const v1::UploadHeader& header, std::string_view data);
   // INTERNAL unless complete().
   absl::StatusOr<SpooledUpdate> Take() const;
 
@@ -65,6 +67,8 @@ class IncomingUpdate {
   IncomingUpdate(v1::UploadHeader header, std::string part, std::string path, Durability durability);
   absl::Status OpenFile() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Restart() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Write(std::string_view data) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Complete() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const int64_t size_;
   const std::string part_, path_;

@@ -1,8 +1,9 @@
 // The coordinator's service over loopback, with its clients in a process of their own; mutual TLS where not
 // said otherwise:
 //   round     10 clients without training: milliseconds from offer to fold (no engine, no journal)
-//   transfer  a large model to 6 clients and back: against a bare gRPC stream of chunks, and the memory it takes
-//   sessions  10,000 idle sessions, plain text, over 100 connections: memory and processor time; then a round
+//   transfer  a large model to 6 clients and back: against a bare gRPC stream of chunks, and the memory it
+//   takes sessions  10,000 idle sessions, plain text, over 100 connections: memory and processor time; then a
+//   round
 //             over 500 of them
 // service_bench [round|transfer|sessions] [megabytes of the large model]
 #include <grpcpp/create_channel.h>
@@ -152,13 +153,13 @@ int64_t RunRound(RemoteClientPool& pool, const Layout& layout, const Task& task,
   int64_t accepted = 0;
   const absl::Status status = pool.Run(
       task, cohort,
-      [&](Outcome outcome) {
+      [&](Outcome outcome) -> absl::Status {
         const auto* update = std::get_if<Update>(&outcome);
-        if (update == nullptr) return false;
+        if (update == nullptr) return absl::CancelledError("no update");
         const Clock::time_point start = Clock::now();
-        const bool taken = FoldPayload(update->payload, 1, layout, sum).ok();
+        absl::Status taken = FoldPayload(update->payload, 1, layout, sum);
         if (fold_seconds != nullptr) *fold_seconds += Since(start);
-        accepted += taken;
+        accepted += taken.ok() ? 1 : 0;
         return taken;
       },
       [] { return false; });

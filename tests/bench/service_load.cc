@@ -73,6 +73,7 @@ class Client final : public grpc::ClientBidiReactor<v1::ClientMessage, v1::Serve
     join.mutable_join()->set_protocol(1);
     join.mutable_join()->set_num_samples(1);
     join.mutable_join()->set_client(number);
+    join.mutable_join()->set_max_inline_bytes(kMaxInlineBytes);
     stub_->async()->Session(&context_, this);
     StartRead(&incoming_);
     Send(std::move(join));
@@ -95,8 +96,16 @@ class Client final : public grpc::ClientBidiReactor<v1::ClientMessage, v1::Serve
       federation_ = incoming_.welcome().federation();
       heartbeat_seconds = incoming_.welcome().heartbeat_seconds();
     }
+    if (incoming_.has_offer()) {
+      v1::ClientMessage accept;
+      accept.mutable_accept()->set_round(incoming_.offer().round());
+      Send(std::move(accept));
+    }
     // Transfers block: they have threads of their own.
-    if (incoming_.has_offer()) std::thread([this, offer = incoming_.offer()] { Take(offer); }).detach();
+    if (incoming_.has_offer() && !incoming_.offer().model().data().empty()) {
+      Submit(incoming_.offer());
+    } else if (incoming_.has_offer())
+      std::thread([this, offer = incoming_.offer()] { Take(offer); }).detach();
     if (incoming_.has_permit()) std::thread([this] { HandIn(); }).detach();
     StartRead(&incoming_);
   }
@@ -123,7 +132,16 @@ class Client final : public grpc::ClientBidiReactor<v1::ClientMessage, v1::Serve
     round_ = offer.round();
     Send(std::move(ready));
   }
-  void HandIn() {
+  void Submit(const v1::Offer& offer) {
+    round_ = offer.round();
+    bytes_ = offer.model().data();
+    sha256_ = offer.model().sha256();
+    v1::ClientMessage message;
+    *message.mutable_submit()->mutable_header() = Header();
+    message.mutable_submit()->set_data(bytes_);
+    Send(std::move(message));
+  }
+  v1::UploadHeader Header() const {
     v1::UploadHeader header;
     header.set_federation(federation_);
     header.set_round(round_);
@@ -131,7 +149,10 @@ class Client final : public grpc::ClientBidiReactor<v1::ClientMessage, v1::Serve
     header.set_content_sha256(sha256_);
     header.set_payload_size(static_cast<int64_t>(bytes_.size()));
     header.set_num_samples(1);
-    const grpc::Status status = Transmit(*stub_, header, bytes_);
+    return header;
+  }
+  void HandIn() {
+    const grpc::Status status = Transmit(*stub_, Header(), bytes_);
     if (!status.ok())
       std::fprintf(stderr, "client %d: upload: %s\n", number_, status.error_message().c_str());
   }

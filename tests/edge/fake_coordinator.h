@@ -63,6 +63,7 @@ class FakeCoordinator final : public v1::Federation::Service {
   std::optional<int64_t> cut_upload_at;    // breaks one upload
   bool flip_a_bit = false;                 // of one downloaded chunk, under an intact checksum
   double heartbeat_seconds = 1;
+  int64_t max_inline_bytes = 0;  // of updates that it takes within the session
 
   // --- Talking ---
 
@@ -165,6 +166,7 @@ class FakeCoordinator final : public v1::Federation::Service {
       welcome.mutable_welcome()->set_client(message.join().client());
       welcome.mutable_welcome()->set_heartbeat_seconds(heartbeat_seconds);
       welcome.mutable_welcome()->set_max_chunk_bytes(256 << 10);
+      welcome.mutable_welcome()->set_max_inline_bytes(max_inline_bytes);
       stream->Write(welcome);
       stream_ = stream;
     }

@@ -48,7 +48,7 @@ class QuadraticPool final : public ClientPool {
 
   std::span<const ClientInfo> Available() const override { return clients_; }
 
-  absl::Status Run(const Task& task, std::span<const ClientId> cohort, absl::FunctionRef<bool(Outcome)> sink,
+  absl::Status Run(const Task& task, std::span<const ClientId> cohort, OutcomeSink sink,
                    const std::function<bool()>& /*cancelled*/) override {
     std::vector<ClientId> clients(cohort.begin(), cohort.end());
     if (order) order(clients);
@@ -58,8 +58,8 @@ class QuadraticPool final : public ClientPool {
       MUSTER_RETURN_IF_ERROR(Train(task, client, memory, update));
       if (change) change(update);
       if (lost && lost(task.round, client)) {
-        sink(ClientFailure{client, "upload", "UNAVAILABLE", "lost", 0});
-      } else if (sink(std::move(update))) {
+        (void)sink(ClientFailure{client, "upload", "UNAVAILABLE", "lost", 0});
+      } else if (sink(std::move(update)).ok()) {
         memories[client] = std::move(memory);
       }
     }

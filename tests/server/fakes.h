@@ -68,14 +68,14 @@ class ScriptedPool final : public ClientPool {
 
   std::span<const ClientInfo> Available() const override { return clients_; }
 
-  absl::Status Run(const Task& task, std::span<const ClientId> cohort, absl::FunctionRef<bool(Outcome)> sink,
+  absl::Status Run(const Task& task, std::span<const ClientId> cohort, OutcomeSink sink,
                    const std::function<bool()>& cancelled) override {
     tasks.push_back({task.round, task.epochs, task.steps, task.learning_rate_factor});
     std::vector<ClientId> clients(cohort.begin(), cohort.end());
     if (order) order(task.round, clients);
     for (const ClientId client : clients) {
       if (cancelled()) return absl::CancelledError("cancelled");
-      sink(script ? script(task, client) : Honest(task, client));
+      (void)sink(script ? script(task, client) : Honest(task, client));
     }
     return result;
   }

@@ -97,12 +97,13 @@ class ServiceTest : public ::testing::Test {
           task, cohort,
           [&](Outcome outcome) {
             const auto* update = std::get_if<Update>(&outcome);
-            const bool taken = update != nullptr && FoldPayload(update->payload, 1, layout_, sum).ok();
+            const absl::Status taken = update == nullptr ? absl::CancelledError("no update")
+                                                         : FoldPayload(update->payload, 1, layout_, sum);
             const ClientId client =
                 update != nullptr ? update->client : std::get<ClientFailure>(outcome).client;
             const MutexLock lock(&mutex_);
             EXPECT_FALSE(outcomes_.contains(client)) << "two answers of client " << client;
-            taken_[client] = taken;
+            taken_[client] = taken.ok();
             if (update != nullptr) folded_[client] = std::string(update->payload.view());
             outcomes_.emplace(client, std::move(outcome));
             return taken;

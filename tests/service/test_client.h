@@ -58,6 +58,9 @@ class TestClient {
   // Joins and is welcomed.
   void Join(std::optional<int64_t> number = std::nullopt) {
     SendJoin(JoinMessage(number));
+    TakeWelcome();
+  }
+  void TakeWelcome() {
     const v1::ServerMessage message = Next();
     ASSERT_TRUE(message.has_welcome()) << message.ShortDebugString() << End().error_message();
     welcome_ = message.welcome();
