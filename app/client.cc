@@ -17,6 +17,7 @@
 #include "core/config.h"
 #include "core/file.h"
 #include "core/transport/credentials.h"
+#include "core/transport/handshake_log.h"
 #include "learning/federated_data.h"
 #include "server/monitoring/client_metrics.h"
 #include "server/monitoring/http_server.h"
@@ -138,6 +139,7 @@ absl::Status Client(const ClientArguments& arguments, const LogFlags& log_flags)
     if (log->format() == LogFormat::kJson) logged.client = number;
     log->Write(logged);
   };
+  SendGrpcErrorsTo(nullptr);
   MUSTER_RETURN_IF_ERROR(SetIdentity(arguments, options, *log));
 
   MUSTER_ASSIGN_OR_RETURN(const FederatedData data, LoadData(arguments, file.config));

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "app/commands.h"
 #include "core/transport/credentials.h"
+#include "core/transport/handshake_log.h"
 #include "muster/v1/control.grpc.pb.h"
 #include "server/monitoring/units.h"
 
@@ -61,6 +62,7 @@ void Print(const v1::Status& status) {
 }
 
 absl::Status Steer(const ControlArguments& arguments, const Call& call) {
+  SendGrpcErrorsTo(nullptr);
   TlsMaterial tls;
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
   if (!arguments.insecure) {
@@ -75,9 +77,9 @@ absl::Status Steer(const ControlArguments& arguments, const Call& call) {
   if (!done.ok()) {
     std::string why = done.error_message();
     if (done.error_code() == grpc::StatusCode::UNAVAILABLE) {
-      const std::string explained =
+      const ConnectFailure explained =
           ExplainConnectFailure(arguments.coordinator, arguments.insecure ? nullptr : &tls);
-      if (!explained.empty()) why = explained;
+      if (!explained.why.empty()) why = explained.why;
     }
     return {static_cast<absl::StatusCode>(done.error_code()), absl::StrCat(arguments.coordinator, ": ", why)};
   }

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "app/commands.h"
 #include "core/transport/credentials.h"
+#include "core/transport/handshake_log.h"
 
 namespace muster {
 namespace {
@@ -24,6 +25,7 @@ struct HealthArguments {
 // grpc.health.v1.Health/Check: an empty request asks for the server as a whole; the answer's field 1 is the
 // state. Two bytes are not worth generated code.
 absl::Status CheckHealth(const HealthArguments& arguments) {
+  SendGrpcErrorsTo(nullptr);
   TlsMaterial tls;
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
   if (!arguments.insecure) {
@@ -44,9 +46,9 @@ absl::Status CheckHealth(const HealthArguments& arguments) {
   if (!status.ok()) {
     std::string why = status.error_message();
     if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
-      const std::string explained = ExplainConnectFailure(
+      const ConnectFailure explained = ExplainConnectFailure(
           arguments.coordinator, arguments.insecure ? nullptr : &tls, arguments.timeout);
-      if (!explained.empty()) why = explained;
+      if (!explained.why.empty()) why = explained.why;
     }
     return absl::UnavailableError(absl::StrCat("unhealthy: ", why));
   }

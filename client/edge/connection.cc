@@ -163,7 +163,11 @@ void Connection::Ended(const grpc::Status& status) {
     last_joined_ = Clock::now();
     Warn(link_.Lost(NowMs()));
   }
-  const std::string why = WhyLost(status, was_joined);
+  const auto [why, permanent] = WhyLost(status, was_joined);
+  if (permanent) {
+    outcome_ = InvalidInput(why);
+    return;
+  }
   const double delay = backoff_.NextSeconds();
   connect_at_ = After(delay);
   if (options_.patience_seconds > 0 && Clock::now() - last_joined_ > Seconds(options_.patience_seconds)) {
@@ -175,19 +179,20 @@ void Connection::Ended(const grpc::Status& status) {
   told_ = why;
 }
 
-std::string Connection::WhyLost(const grpc::Status& status, bool was_joined) {
+ConnectFailure Connection::WhyLost(const grpc::Status& status, bool was_joined) {
   const std::string who = absl::StrCat("coordinator ", options_.coordinator, ": ");
-  if (goodbye_) return absl::StrCat(who, goodbye_->reason());
-  if (silent_ && was_joined) return absl::StrCat(who, "is silent; the link or the coordinator is gone");
-  if (silent_) return absl::StrCat(who, "does not answer; check the address and the network");
+  if (goodbye_) return {absl::StrCat(who, goodbye_->reason())};
+  if (silent_ && was_joined) return {absl::StrCat(who, "is silent; the link or the coordinator is gone")};
+  if (silent_) return {absl::StrCat(who, "does not answer; check the address and the network")};
   if (!was_joined && status.error_code() == grpc::StatusCode::UNAVAILABLE) {
     // Dialling once more to find out takes time and shows in the coordinator's log: once, not at every try.
-    if (!unreachable_) {
+    if (!unreachable_ || unreachable_words_ != status.error_message()) {
       unreachable_ = ExplainConnectFailure(options_.coordinator, options_.tls ? &*options_.tls : nullptr);
+      unreachable_words_ = status.error_message();
     }
-    if (!unreachable_->empty()) return absl::StrCat(who, *unreachable_);
+    if (!unreachable_->why.empty()) return {absl::StrCat(who, unreachable_->why), unreachable_->permanent};
   }
-  return Message(Explain(status, options_.coordinator));
+  return {Message(Explain(status, options_.coordinator))};
 }
 
 void Connection::Send(const v1::ClientMessage& message) {

@@ -64,7 +64,8 @@ class Connection {
   void Connect();
   void Welcomed(const v1::Welcome& welcome);
   void Ended(const grpc::Status& status);
-  std::string WhyLost(const grpc::Status& status, bool was_joined);
+  // One line, and whether it is of no use to try again.
+  ConnectFailure WhyLost(const grpc::Status& status, bool was_joined);
   void Tell(const EdgeEvent& event) const;
   void Warn(const std::optional<std::string>& text) const;
 
@@ -84,8 +85,10 @@ class Connection {
   Clock::time_point last_joined_;
   Backoff backoff_;
   LinkWatch link_;
-  std::string told_;                        // the newest Disconnected's reason, until Welcome
-  std::optional<std::string> unreachable_;  // why there is no connection, as found out since the last Welcome
+  std::string told_;  // the newest Disconnected's reason, until Welcome
+  // Why there is no connection, as found out since the last Welcome, and gRPC's words for it.
+  std::optional<ConnectFailure> unreachable_;
+  std::string unreachable_words_;
 };
 
 }  // namespace muster::edge

@@ -71,30 +71,33 @@ std::string NamesOf(X509* certificate) {
   return names.empty() ? "no name" : names;
 }
 
-std::string ServerFault(long error, X509* certificate, const Endpoint& endpoint) {
+ConnectFailure Mistake(std::string why) { return {std::move(why), /*permanent=*/true}; }
+ConnectFailure Passing(std::string why) { return {std::move(why), /*permanent=*/false}; }
+
+ConnectFailure ServerFault(long error, X509* certificate, const Endpoint& endpoint) {
   switch (error) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
-      return absl::StrCat("the coordinator's certificate has expired on ",
-                          absl::FormatTime(openssl::ToTime(X509_get0_notAfter(certificate))));
+      return Mistake(absl::StrCat("the coordinator's certificate has expired on ",
+                                  absl::FormatTime(openssl::ToTime(X509_get0_notAfter(certificate)))));
     case X509_V_ERR_CERT_NOT_YET_VALID:
-      return absl::StrCat("the coordinator's certificate is not valid before ",
-                          absl::FormatTime(openssl::ToTime(X509_get0_notBefore(certificate))),
-                          " (or this machine's clock is wrong)");
+      return Passing(absl::StrCat("the coordinator's certificate is not valid before ",
+                                  absl::FormatTime(openssl::ToTime(X509_get0_notBefore(certificate))),
+                                  " (or this machine's clock is wrong)"));
     case X509_V_ERR_HOSTNAME_MISMATCH:
     case X509_V_ERR_IP_ADDRESS_MISMATCH:
-      return absl::StrCat("wrong name: the coordinator's certificate does not carry \"", endpoint.host,
-                          "\"; it carries ", NamesOf(certificate));
+      return Mistake(absl::StrCat("wrong name: the coordinator's certificate does not carry \"",
+                                  endpoint.host, "\"; it carries ", NamesOf(certificate)));
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
     case X509_V_ERR_CERT_SIGNATURE_FAILURE:
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-      return absl::StrCat("wrong CA: the coordinator's certificate is signed by \"",
-                          openssl::NamePart(X509_get_issuer_name(certificate), NID_commonName),
-                          "\", which is not in the ca.pem given here");
+      return Mistake(absl::StrCat("wrong CA: the coordinator's certificate is signed by \"",
+                                  openssl::NamePart(X509_get_issuer_name(certificate), NID_commonName),
+                                  "\", which is not in the ca.pem given here"));
     default:
-      return absl::StrCat("the coordinator's certificate is not valid: ",
-                          X509_verify_cert_error_string(error));
+      return Mistake(
+          absl::StrCat("the coordinator's certificate is not valid: ", X509_verify_cert_error_string(error)));
   }
 }
 
@@ -106,7 +109,7 @@ int VerifyAndKeep(X509_STORE_CTX* verification, void* kept) {
 }
 
 // One failed handshake's story.
-std::string ProbeTls(const Endpoint& endpoint, const TlsMaterial& tls, int descriptor) {
+ConnectFailure ProbeTls(const Endpoint& endpoint, const TlsMaterial& tls, int descriptor) {
   const openssl::Context context(SSL_CTX_new(TLS_client_method()));
   SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
   for (const openssl::Cert& certificate : openssl::Certificates(tls.authority)) {
@@ -145,23 +148,26 @@ std::string ProbeTls(const Endpoint& endpoint, const TlsMaterial& tls, int descr
     const std::string reason = openssl::TakeError();
     if (absl::StrContains(reason, "wrong version number") ||
         absl::StrContains(reason, "packet length too long")) {
-      return "the coordinator speaks plain text there, not TLS (started with --insecure?)";
+      return Mistake("the coordinator speaks plain text there, not TLS (started with --insecure?)");
     }
     if (absl::StrContains(reason, "alert"))
-      return absl::StrCat("the coordinator refuses the TLS handshake: ", reason);
+      return Mistake(absl::StrCat("the coordinator refuses the TLS handshake: ", reason));
     if (error == SSL_ERROR_WANT_READ || (error == SSL_ERROR_SYSCALL && errno == EAGAIN)) {
-      return "the other side accepts the connection and then says nothing";
+      return Passing("the other side accepts the connection and then says nothing");
     }
-    return "the other side closed the connection during the TLS handshake";
+    return Passing("the other side closed the connection during the TLS handshake");
   }
   // In TLS 1.3 the coordinator judges this side's certificate after this side has finished. If it is content,
   // it speaks first (HTTP/2 settings).
   char byte = 0;
-  if (SSL_read(ssl, &byte, 1) == 1) return "";
-  const std::string reason = openssl::TakeError();
+  if (SSL_read(ssl, &byte, 1) == 1) return {};
+  const std::string reason = openssl::TakeError();  // empty: it may have been the network
   if (tls.certificate.empty()) {
-    return "the coordinator closed the connection after the handshake: it wants a client certificate, and "
-           "none is given";
+    return {
+        "the coordinator closed the connection after the handshake: it wants a client certificate, and none "
+        "is "
+        "given",
+        /*permanent=*/!reason.empty()};
   }
   const absl::Time now = absl::Now();
   std::string why = "not signed by the CA it trusts, or its clock differs; its log says which";
@@ -169,41 +175,57 @@ std::string ProbeTls(const Endpoint& endpoint, const TlsMaterial& tls, int descr
     why = absl::StrCat("expired on ", absl::FormatTime(tls.identity.not_after));
   if (now < tls.identity.not_before)
     why = absl::StrCat("not valid before ", absl::FormatTime(tls.identity.not_before));
-  return absl::StrCat("the coordinator refuses this client's certificate, \"", tls.identity.common_name,
-                      "\": ", why, reason.empty() ? "" : absl::StrCat(" (", reason, ")"));
+  const bool permanent = !reason.empty() && now >= tls.identity.not_before;
+  return {absl::StrCat("the coordinator refuses this client's certificate, \"", tls.identity.common_name,
+                       "\": ", why, reason.empty() ? "" : absl::StrCat(" (", reason, ")")),
+          permanent};
+}
+
+// Whether the other side answers as a TLS server does.
+bool SpeaksTls(const Endpoint& endpoint, double seconds) {
+  const absl::StatusOr<int> descriptor = Dial(endpoint, seconds);
+  if (!descriptor.ok()) return false;
+  const absl::Cleanup close_it = [&] { close(*descriptor); };
+  const openssl::Context context(SSL_CTX_new(TLS_client_method()));
+  const openssl::Connection connection(SSL_new(context.get()));
+  SSL_set_fd(connection.get(), *descriptor);
+  ERR_clear_error();
+  const bool shaken = SSL_connect(connection.get()) == 1;
+  openssl::TakeError();
+  return shaken || SSL_get0_peer_certificate(connection.get()) != nullptr;
 }
 
 // A plain HTTP/2 client's first words, and what comes back.
-std::string ProbePlain(int descriptor) {
+ConnectFailure ProbePlain(const Endpoint& endpoint, int descriptor, double seconds) {
   static constexpr char kPreface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
   if (send(descriptor, kPreface, sizeof(kPreface) - 1, MSG_NOSIGNAL) < 0)
-    return "the other side closed the connection";
+    return Passing("the other side closed the connection");
   unsigned char first = 0;
   const ssize_t got = recv(descriptor, &first, 1, 0);
   constexpr unsigned char kTlsAlert = 0x15;
-  if (got == 1 && first != kTlsAlert) return "";
+  if (got == 1 && first != kTlsAlert) return {};
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-    return "the other side accepts the connection and then says nothing";
+    return Passing("the other side accepts the connection and then says nothing");
   }
-  return "the coordinator does not speak plain text there; it seems to speak TLS: give the client its "
-         "certificates instead "
-         "of --insecure";
+  if (got != 1 && !SpeaksTls(endpoint, seconds)) {
+    return Passing("the other side accepts the connection and closes it at once");
+  }
+  return Mistake(
+      "the coordinator speaks TLS there, not plain text: give the client its certificates instead of "
+      "--insecure");
 }
 
 }  // namespace
 
-std::string ExplainConnectFailure(const std::string& address, const TlsMaterial* tls, double seconds) {
+ConnectFailure ExplainConnectFailure(const std::string& address, const TlsMaterial* tls, double seconds) {
   const Endpoint endpoint = ParseEndpoint(address);
   const absl::StatusOr<int> descriptor = Dial(endpoint, seconds);
-  std::string what;
-  if (descriptor.ok()) {
-    const absl::Cleanup close_it = [&] { close(*descriptor); };
-    what = tls == nullptr ? ProbePlain(*descriptor) : ProbeTls(endpoint, *tls, *descriptor);
-    if (what.empty()) return "";
-  } else {
-    what = Message(descriptor.status());
-  }
-  return absl::StrCat(address, ": ", what);
+  if (!descriptor.ok()) return Passing(absl::StrCat(address, ": ", Message(descriptor.status())));
+  const absl::Cleanup close_it = [&] { close(*descriptor); };
+  ConnectFailure failure =
+      tls == nullptr ? ProbePlain(endpoint, *descriptor, seconds) : ProbeTls(endpoint, *tls, *descriptor);
+  if (!failure.why.empty()) failure.why = absl::StrCat(address, ": ", failure.why);
+  return failure;
 }
 
 }  // namespace muster

@@ -59,12 +59,15 @@ std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const TlsMateri
 // Who made the call: certificate or token. UNAUTHENTICATED over plain text.
 absl::StatusOr<Identity> PeerIdentity(const grpc::ServerContextBase& context);
 
+struct ConnectFailure {
+  std::string why;         // one line; empty if nothing is wrong with the handshake
+  bool permanent = false;  // the same files will fail again at the same address: a mistake, not the network
+};
 // After a call failed with UNAVAILABLE: dials `address` ("host:port", "ipv4:..." and "dns:///..." work too)
 // once more, by itself, for at most `seconds`, and says in one line what is wrong: no such host, nobody
 // listens, expired, not yet valid, wrong name, wrong CA, plain text against TLS and the reverse, own
-// certificate refused. `tls` null: the client speaks plain text. Empty if nothing is wrong with the
-// handshake. The server's log names the mistake as well.
-std::string ExplainConnectFailure(const std::string& address, const TlsMaterial* tls, double seconds = 3);
+// certificate refused. `tls` null: the client speaks plain text. The server's log names the mistake as well.
+ConnectFailure ExplainConnectFailure(const std::string& address, const TlsMaterial* tls, double seconds = 3);
 
 }  // namespace muster
 

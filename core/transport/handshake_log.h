@@ -13,7 +13,7 @@ namespace muster {
 std::string ExplainServerHandshake(std::string_view reason);
 
 // gRPC reports failed handshakes only through its process-wide log. From now on that log's errors go to
-// `log`, one line each, handshakes explained.
+// `log`, one line each, handshakes explained; null: nowhere, for programs that explain what fails themselves.
 void SendGrpcErrorsTo(LogLine log);
 
 }  // namespace muster

@@ -148,7 +148,7 @@ TEST_F(CredentialsTest, TheServerKnowsWhoCalls) {
     EXPECT_EQ(name, "client-1/client");
   }
   const TlsMaterial client = Tls(folder_, "client-0");
-  EXPECT_EQ(ExplainConnectFailure(server.Address(), &client), "");
+  EXPECT_EQ(ExplainConnectFailure(server.Address(), &client).why, "");
   EXPECT_THAT(server.lines(), IsEmpty());
 }
 
@@ -227,7 +227,7 @@ TEST_F(CredentialsTest, TheClientsCertificateHasExpired) {
   Server server(&tls);
   EXPECT_EQ(Call(server.Address(), MakeChannelCredentials(client)).error_code(),
             grpc::StatusCode::UNAVAILABLE);
-  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client),
+  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client).why,
               AllOf(HasSubstr("refuses this client's certificate, \"client-0\""), HasSubstr("expired on")));
   EXPECT_TRUE(server.Says({"\"client-0\"", "has expired on"}));
 }
@@ -237,7 +237,8 @@ TEST_F(CredentialsTest, TheClientsCertificateIsNotYetValid) {
   const TlsMaterial tls = ServerTls(), client = Unchecked(folder_, "client-0");
   Server server(&tls);
   EXPECT_FALSE(Call(server.Address(), MakeChannelCredentials(client)).ok());
-  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client), HasSubstr("not valid before"));
+  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client).why, HasSubstr("not valid before"));
+  EXPECT_FALSE(ExplainConnectFailure(server.Address(), &client).permanent);
   EXPECT_TRUE(server.Says({"\"client-0\"", "is not valid before"}));
 }
 
@@ -248,7 +249,9 @@ TEST_F(CredentialsTest, TheClientsCertificateIsFromAnotherAuthority) {
   client.authority = tls.authority;  // trusts the coordinator, who does not trust it
   Server server(&tls);
   EXPECT_FALSE(Call(server.Address(), MakeChannelCredentials(client)).ok());
-  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client), HasSubstr("not signed by the CA it trusts"));
+  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client).why,
+              HasSubstr("not signed by the CA it trusts"));
+  EXPECT_TRUE(ExplainConnectFailure(server.Address(), &client).permanent);
   EXPECT_TRUE(server.Says({"\"client-0\"", "(wrong CA)"}));
 }
 
@@ -257,7 +260,8 @@ TEST_F(CredentialsTest, TheCoordinatorIsFromAnotherAuthority) {
   const TlsMaterial tls = ServerTls(), client = Tls(other, "client-0");
   Server server(&tls);
   EXPECT_FALSE(Call(server.Address(), MakeChannelCredentials(client)).ok());
-  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client), HasSubstr("wrong CA"));
+  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client).why, HasSubstr("wrong CA"));
+  EXPECT_TRUE(ExplainConnectFailure(server.Address(), &client).permanent);
   EXPECT_TRUE(server.Says({"(wrong CA)"}));
 }
 
@@ -267,7 +271,8 @@ TEST_F(CredentialsTest, ThereIsNoClientCertificate) {
   ASSERT_TRUE(client.ok()) << client.status();
   Server server(&tls);
   EXPECT_FALSE(Call(server.Address(), MakeChannelCredentials(*client)).ok());
-  EXPECT_THAT(ExplainConnectFailure(server.Address(), &*client), HasSubstr("wants a client certificate"));
+  EXPECT_THAT(ExplainConnectFailure(server.Address(), &*client).why, HasSubstr("wants a client certificate"));
+  EXPECT_TRUE(ExplainConnectFailure(server.Address(), &*client).permanent);
   EXPECT_TRUE(server.Says({"(no client certificate)"}));
 }
 
@@ -278,7 +283,8 @@ TEST_F(CredentialsTest, TheCoordinatorsCertificateHasExpired) {
   const TlsMaterial client = Tls(folder_, "client-0");
   Server server(&tls);
   EXPECT_FALSE(Call(server.Address(), MakeChannelCredentials(client)).ok());
-  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client), HasSubstr("certificate has expired on"));
+  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client).why, HasSubstr("certificate has expired on"));
+  EXPECT_TRUE(ExplainConnectFailure(server.Address(), &client).permanent);
   EXPECT_TRUE(server.Says({"it has expired"}));
 }
 
@@ -289,7 +295,8 @@ TEST_F(CredentialsTest, TheCoordinatorsCertificateIsNotYetValid) {
   const TlsMaterial client = Tls(folder_, "client-0");
   Server server(&tls);
   EXPECT_FALSE(Call(server.Address(), MakeChannelCredentials(client)).ok());
-  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client), HasSubstr("is not valid before"));
+  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client).why, HasSubstr("is not valid before"));
+  EXPECT_FALSE(ExplainConnectFailure(server.Address(), &client).permanent);
   EXPECT_TRUE(server.Says({"not yet valid"}));
 }
 
@@ -299,7 +306,7 @@ TEST_F(CredentialsTest, TheCoordinatorGoesByAnotherName) {
   Server server(&tls);
   for (const std::string host : {"localhost", "127.0.0.1"}) {
     EXPECT_FALSE(Call(server.Address(host), MakeChannelCredentials(client)).ok());
-    EXPECT_THAT(ExplainConnectFailure(server.Address(host), &client),
+    EXPECT_THAT(ExplainConnectFailure(server.Address(host), &client).why,
                 AllOf(HasSubstr("wrong name"), HasSubstr(host), HasSubstr("fl.example.org, 192.0.2.1")));
   }
   EXPECT_TRUE(server.Says({"wrong name"}));
@@ -309,8 +316,9 @@ TEST_F(CredentialsTest, TlsAgainstPlainText) {
   const TlsMaterial client = Tls(folder_, "client-0");
   Server server(nullptr);
   EXPECT_FALSE(Call(server.Address(), MakeChannelCredentials(client)).ok());
-  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client),
+  EXPECT_THAT(ExplainConnectFailure(server.Address(), &client).why,
               HasSubstr("speaks plain text there, not TLS"));
+  EXPECT_TRUE(ExplainConnectFailure(server.Address(), &client).permanent);
   EXPECT_TRUE(server.Says({"at 127.0.0.1 speaks TLS to this plain-text port"}));
 }
 
@@ -320,7 +328,7 @@ TEST_F(CredentialsTest, PlainTextWhereItWasAskedFor) {
   const grpc::Status status = Call(server.Address(), grpc::InsecureChannelCredentials(), name);
   EXPECT_TRUE(status.ok()) << status.error_message();
   EXPECT_EQ(name, "nobody");
-  EXPECT_EQ(ExplainConnectFailure(server.Address(), nullptr), "");
+  EXPECT_EQ(ExplainConnectFailure(server.Address(), nullptr).why, "");
 }
 
 TEST(PlainListener, AnAddressThatCannotBeListenedOnIsNamed) {
@@ -347,14 +355,16 @@ TEST_F(CredentialsTest, PlainTextAgainstTls) {
   const TlsMaterial tls = ServerTls();
   Server server(&tls);
   EXPECT_FALSE(Call(server.Address(), grpc::InsecureChannelCredentials()).ok());
-  EXPECT_THAT(ExplainConnectFailure(server.Address(), nullptr), HasSubstr("seems to speak TLS"));
+  EXPECT_THAT(ExplainConnectFailure(server.Address(), nullptr).why, HasSubstr("speaks TLS there"));
+  EXPECT_TRUE(ExplainConnectFailure(server.Address(), nullptr).permanent);
   EXPECT_TRUE(server.Says({"speaks plain text to this TLS port"}));
 }
 
 TEST_F(CredentialsTest, NobodyListensOrThereIsNoSuchHost) {
   const TlsMaterial client = Tls(folder_, "client-0");
-  EXPECT_THAT(ExplainConnectFailure("127.0.0.1:1", &client), HasSubstr("nobody listens there"));
-  EXPECT_THAT(ExplainConnectFailure("no-such-host.invalid:7443", &client),
+  EXPECT_THAT(ExplainConnectFailure("127.0.0.1:1", &client).why, HasSubstr("nobody listens there"));
+  EXPECT_FALSE(ExplainConnectFailure("127.0.0.1:1", &client).permanent);
+  EXPECT_THAT(ExplainConnectFailure("no-such-host.invalid:7443", &client).why,
               HasSubstr("there is no host named"));
 }
 
