@@ -66,6 +66,7 @@ class Process {
     for (int c = fgetc(output_); c != EOF && c != '\n'; c = fgetc(output_)) line += static_cast<char>(c);
     return line;
   }
+  pid_t pid() const { return pid_; }
   void Signal(int number) const { kill(pid_, number); }
   // Reads the rest of the output and waits. The exit code, or minus the signal that ended it.
   int Wait() {

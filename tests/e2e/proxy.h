@@ -45,6 +45,11 @@ class FaultyProxy {
   int cuts_left() const { return cuts_.load(); }
   // From now on a connection that has carried so many bytes towards the coordinator carries no more of them.
   void HoldUploads(int64_t after_bytes) { hold_after_.store(after_bytes); }
+  // The same, but one byte a second still goes through.
+  void TrickleUploads(int64_t after_bytes) {
+    trickle_.store(true);
+    HoldUploads(after_bytes);
+  }
   void Release() { hold_after_.store(-1); }
   // Waits until a connection is held. False if that takes longer than any test should.
   bool WaitUntilHeld() {
@@ -84,7 +89,8 @@ class FaultyProxy {
     address.sin_port = htons(static_cast<uint16_t>(target_));
     if (connect(server, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {
       int64_t sent = 0;
-      while (!stop_.load() && Step(client, server, sent)) {
+      std::chrono::steady_clock::time_point next_byte;
+      while (!stop_.load() && Step(client, server, sent, next_byte)) {
       }
     }
     const linger at_once{1, 0};  // a reset, as a broken link gives
@@ -94,23 +100,26 @@ class FaultyProxy {
   }
 
   // Carries what is there; false when the connection is at its end.
-  bool Step(int client, int server, int64_t& sent) {
+  bool Step(int client, int server, int64_t& sent, std::chrono::steady_clock::time_point& next_byte) {
     const bool held = hold_after_.load() >= 0 && sent >= hold_after_.load();
     if (held) {
       const std::lock_guard lock(mutex_);
       held_ = true;
       changed_.notify_all();
     }
-    pollfd ends[2] = {{client, static_cast<int16_t>(held ? 0 : POLLIN), 0}, {server, POLLIN, 0}};
+    const bool trickles = held && trickle_.load() && std::chrono::steady_clock::now() >= next_byte;
+    pollfd ends[2] = {{client, static_cast<int16_t>(held && !trickles ? 0 : POLLIN), 0}, {server, POLLIN, 0}};
     if (poll(ends, 2, 20) < 0) return false;
     const int64_t rate = rate_.load();
     char bytes[16384];
-    const size_t most =
-        rate > 0 ? std::clamp<size_t>(static_cast<size_t>(rate / 100), 1, sizeof bytes) : sizeof bytes;
+    const size_t most = trickles   ? 1
+                        : rate > 0 ? std::clamp<size_t>(static_cast<size_t>(rate / 100), 1, sizeof bytes)
+                                   : sizeof bytes;
     bool moved = false;
     for (int from = 0; from < 2; ++from) {
       if ((ends[from].revents & (POLLIN | POLLHUP | POLLERR)) == 0) continue;
-      if (held && from == 0) return false;  // the client is gone
+      if (held && !trickles && from == 0) return false;  // the client is gone
+      if (trickles && from == 0) next_byte = std::chrono::steady_clock::now() + std::chrono::seconds(1);
       const ssize_t got = read(ends[from].fd, bytes, most);
       if (got <= 0 || !WriteWhole(ends[1 - from].fd, bytes, got)) return false;
       moved = true;
@@ -138,7 +147,7 @@ class FaultyProxy {
   const int target_;
   int port_ = 0;
   const int listener_;
-  std::atomic<bool> stop_{false};
+  std::atomic<bool> stop_{false}, trickle_{false};
   std::atomic<int64_t> carried_[2] = {0, 0};
   std::atomic<int> cuts_{0};
   std::atomic<int64_t> cut_after_{0}, hold_after_{-1}, rate_{0};
