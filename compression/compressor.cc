@@ -24,7 +24,7 @@ constexpr uint8_t kIdentityCodec = 1;
 // A dense payload in a file, folded piece by piece: its pages leave memory behind the reader. The same bits
 // as in one go.
 absl::Status FoldMapped(const Payload& payload, std::string_view data, double weight, ExactSum& sum) {
-  constexpr size_t kPiece = size_t{1} << 23;  // elements
+  constexpr size_t kPiece = size_t{1} << 20;  // elements
   const std::span<const float> x(reinterpret_cast<const float*>(data.data()), data.size() / sizeof(float));
   const auto release = [&](size_t elements) {
     payload.mapped->Release(payload.begin + kPayloadHeaderBytes + elements * sizeof(float));

@@ -10,6 +10,11 @@
 #include "absl/strings/str_cat.h"
 
 namespace muster {
+namespace {
+
+constexpr int kAheadBytes = 2 << 20;  // at 100 ms of round trip still 20 MB/s
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
     const std::string& address, const std::shared_ptr<grpc::ServerCredentials>& credentials,
@@ -33,6 +38,10 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
   }
   builder.RegisterService(&server->service_);
   for (grpc::Service* other : others) builder.RegisterService(other);
+  // What a client may send ahead of what is read: with the upload permits it bounds the bytes in memory.
+  // gRPC's own estimate takes a busy coordinator for a long link and lets megabytes pile up.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kAheadBytes);
   // Two coordinators on one port would share its clients.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   server->server_ = builder.BuildAndStart();

@@ -33,4 +33,11 @@ rounds=$(wc -l <"$work/ten/run/rounds.jsonl")
 [[ $(field "$work/ten/run" rounds) == "$rounds" ]] || fail "summary.json and rounds.jsonl differ"
 grep -q '"accepted": *10' "$work/ten/run/rounds.jsonl" || fail "not all ten clients took part"
 if pgrep -f "$work/ten" >/dev/null; then fail "processes were left behind"; fi
+
+# Clients that all fail at once do not leave a coordinator that waits for them.
+printf '#!/bin/sh\n[ "$1" != client ] || set -- "$@" --set training.batch_size=0\nexec "%s" "$@"\n' "$MUSTER" >"$work/failing"
+chmod +x "$work/failing"
+if MUSTER=$work/failing MUSTER_OUT=$work/none timeout 60 "$root/scripts/loopback" 2 "$config" "${short[@]}" \
+  >"$work/none.log" 2>&1; then fail "loopback without clients succeeds"; fi
+[[ $(grep -c 'client-.*batch_size: 0 is out of range' "$work/none.log") == 2 ]] || fail "loopback does not say why"
 echo "passed: $rounds rounds committed"
