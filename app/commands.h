@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "app/run_flags.h"
+#include "app/workers.h"
 #include "core/status.h"
 
 namespace CLI {
@@ -22,10 +23,16 @@ struct SimulateArguments {
   std::vector<std::string> overrides;  // "a.b=value"
   std::string out;                     // run directory; "": runs/NAME, numbered if taken
 };
-absl::Status Simulate(const SimulateArguments& arguments, const RunFlags& flags);
+// Under a launcher (WorkerPlace) only rank 0 does; the other ranks are its workers.
+absl::Status Simulate(const SimulateArguments& arguments, const RunFlags& flags, const WorkersFlags& workers);
 
-// Goes on with the run in `dir` to the same final bits as if it had never been interrupted.
-absl::Status Resume(const std::string& dir, const RunFlags& flags);
+// Goes on with the run in `dir` to the same final bits as if it had never been interrupted. Launchers: as
+// above.
+absl::Status Resume(const std::string& dir, const RunFlags& flags, const WorkersFlags& workers);
+
+// One worker of a simulation that another process coordinates. `threads`: 0 is its share of the cores.
+absl::Status Worker(const std::string& config, const std::vector<std::string>& overrides,
+                    const WorkersFlags& flags, int threads);
 
 struct ClientArguments {
   std::string config;

@@ -36,11 +36,13 @@ int Run(int argc, char** argv) {
   simulate_command->add_option("--out", simulate.out,
                                "Run directory (default: runs/NAME, numbered if taken)");
   flags.AddTo(simulate_command, kWorkers);
+  WorkersFlags workers;
+  workers.AddTo(simulate_command);
   simulate_command->callback([&] {
     action = [&] {
       simulate.config = config;
       simulate.overrides = overrides;
-      return Simulate(simulate, flags);
+      return Simulate(simulate, flags, workers);
     };
   });
 
@@ -49,7 +51,16 @@ int Run(int argc, char** argv) {
       app.add_subcommand("resume", "Go on with an interrupted run, to the same final bits");
   resume_command->add_option("DIR", resume_dir, "Run directory")->required();
   flags.AddTo(resume_command, kWorkers);
-  resume_command->callback([&] { action = [&] { return Resume(resume_dir, flags); }; });
+  workers.AddTo(resume_command);
+  resume_command->callback([&] { action = [&] { return Resume(resume_dir, flags, workers); }; });
+
+  auto* worker_command =
+      app.add_subcommand("worker", "Train clients of a simulation that another process coordinates");
+  add_config(worker_command);
+  worker_command->add_option("--workers", flags.workers, kWorkers)->check(CLI::Range(1, 1024));
+  workers.AddPatienceTo(worker_command);
+  worker_command->callback(
+      [&] { action = [&] { return Worker(config, overrides, workers, flags.workers); }; });
 
   ClientArguments client;
   auto* client_command =

@@ -19,9 +19,9 @@ class TcpStore;
 // Send and Receive between the others go on; Broadcast and AllReduceSum fail, and a new group must be formed.
 //
 // No call outlasts the group's deadline: DEADLINE_EXCEEDED. UNAVAILABLE if a process it needs is gone, or the
-// group is closed. Send and Receive may be called from several threads (messages from one process to another
-// keep the order in which they were sent), but only one at a time may receive from the same process; the
-// others from one thread, in the same order in every process.
+// group is closed. Send and Receive may be called from several threads: messages from one process to another
+// arrive in the order in which they were sent, and none after one that failed; only one thread at a time may
+// receive from the same process. The other calls come from one thread, in the same order in every process.
 class Collective {
  public:
   using Interface = Collective;
@@ -44,7 +44,8 @@ class Collective {
   // Everybody's `values` are the sums over all processes afterwards (modulo 2^64, so in any order the same
   // bits); all give the same length.
   virtual absl::Status AllReduceSum(std::span<int64_t> values) = 0;
-  // Returns once `bytes` may be reused.
+  // Returns once `bytes` may be reused. Waits for the receiver: two processes that send to each other before
+  // they receive wait for ever.
   virtual absl::Status Send(int to, std::string_view bytes) = 0;
   virtual absl::StatusOr<std::string> Receive(int from) = 0;
   // Leaves the group: pending calls end, here and, as far as they need this process, elsewhere. From any

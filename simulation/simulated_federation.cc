@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/safetensors.h"
 #include "server/rounds/cohorts.h"
+#include "simulation/worker.h"
 
 namespace muster {
 namespace {
@@ -150,6 +151,20 @@ absl::StatusOr<std::vector<float>> SimulatedFederation::Run(Journal* journal, co
   MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, StateStore::Open(states));
   InProcessPool pool(*clients_, *store, *workers_, selector_->Needs().labels);
   return RunWith(pool, journal, std::move(listeners));
+}
+
+absl::StatusOr<std::vector<float>> SimulatedFederation::RunOnWorkers(WorkerGroup& group, bool train_here,
+                                                                     WorkersPool::Told told, Journal* journal,
+                                                                     const std::string& states,
+                                                                     std::vector<RoundListener*> listeners) {
+  MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, StateStore::Open(states));
+  WorkersPool pool(*clients_, *store, selector_->Needs().labels, group, train_here ? workers_.get() : nullptr,
+                   std::move(told));
+  return RunWith(pool, journal, std::move(listeners));
+}
+
+absl::Status SimulatedFederation::Work(WorkerGroup& group) {
+  return ServeAsWorker(*clients_, *workers_, group);
 }
 
 absl::StatusOr<std::vector<float>> SimulatedFederation::RunWith(ClientPool& pool, Journal* journal,

@@ -17,7 +17,9 @@
 #include "simulation/in_process_pool.h"
 #include "simulation/model_evaluator.h"
 #include "simulation/virtual_clients.h"
+#include "simulation/worker_group.h"
 #include "simulation/worker_threads.h"
+#include "simulation/workers_pool.h"
 
 namespace muster {
 
@@ -37,7 +39,14 @@ class SimulatedFederation {
   // between rounds, "" for one that is gone with the process.
   absl::StatusOr<std::vector<float>> Run(Journal* journal, const std::string& states,
                                          std::vector<RoundListener*> listeners);
-  // The same with other clients than virtual ones; `pool` outlives the call.
+  // The same, virtual clients being trained by the workers of `group` (which is formed; see WorkersPool), and
+  // with `train_here` by this process, too.
+  absl::StatusOr<std::vector<float>> RunOnWorkers(WorkerGroup& group, bool train_here, WorkersPool::Told told,
+                                                  Journal* journal, const std::string& states,
+                                                  std::vector<RoundListener*> listeners);
+  // Trains virtual clients for rank 0 of `group`, which has the same configuration (see ServeAsWorker).
+  absl::Status Work(WorkerGroup& group);
+  // Runs with other clients than virtual ones; `pool` outlives the call.
   absl::StatusOr<std::vector<float>> RunWith(ClientPool& pool, Journal* journal,
                                              std::vector<RoundListener*> listeners);
   // Ends the run after the round in flight. Safe from signal handlers once Create has returned.

@@ -1,5 +1,7 @@
 #include "simulation/tcp_store.h"
 
+#include <c10/util/Logging.h>
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -18,6 +20,15 @@ std::chrono::milliseconds Milliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1e3));
 }
 
+// It logs what it throws, too, and that IPv6 is not to be had.
+void QuietLibTorch() {
+#ifdef C10_USE_GLOG
+  FLAGS_minloglevel = google::GLOG_FATAL;
+#else
+  FLAGS_caffe2_log_level = c10::GLOG_FATAL;
+#endif
+}
+
 absl::Status Gone(const std::exception& error) {
   return absl::UnavailableError(absl::StrCat("the store of rank 0 does not answer: ", FirstLine(error)));
 }
@@ -28,6 +39,7 @@ TcpStore::TcpStore(std::unique_ptr<Handle> handle) : handle_(std::move(handle)) 
 TcpStore::~TcpStore() = default;
 
 absl::StatusOr<std::unique_ptr<TcpStore>> TcpStore::Open(const Options& options) {
+  QuietLibTorch();
   c10d::TCPStoreOptions store;
   store.port = static_cast<uint16_t>(options.port);
   store.isServer = options.keeper;

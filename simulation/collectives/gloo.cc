@@ -150,9 +150,13 @@ class GlooCollective final : public Collective {
     const std::string_view begin = bytes.substr(0, sizeof frame.begin);
     std::copy(begin.begin(), begin.end(), frame.begin);
     const std::string_view rest = bytes.substr(begin.size());
-    const std::lock_guard in_order(sending_[static_cast<size_t>(to)]);
-    MUSTER_RETURN_IF_ERROR(SendBytes(to, reinterpret_cast<const char*>(&frame), sizeof frame));
-    return rest.empty() ? absl::OkStatus() : SendBytes(to, rest.data(), rest.size());
+    Channel& channel = sending_[static_cast<size_t>(to)];
+    const std::lock_guard in_order(channel.mutex);
+    MUSTER_RETURN_IF_ERROR(channel.broken);
+    absl::Status status = SendBytes(to, reinterpret_cast<const char*>(&frame), sizeof frame);
+    if (status.ok() && !rest.empty()) status = SendBytes(to, rest.data(), rest.size());
+    channel.broken = status;
+    return status;
   }
   absl::StatusOr<std::string> Receive(int from) override {
     Frame frame;
@@ -179,6 +183,10 @@ class GlooCollective final : public Collective {
  private:
   static constexpr int kTag = 1;
   static constexpr int64_t kMaxMessage = int64_t{1} << 40;
+  struct Channel {
+    std::mutex mutex;
+    absl::Status broken;  // by the first message that failed
+  };
   struct Frame {
     int64_t length = 0;
     char begin[4096 - sizeof(int64_t)] = {};
@@ -227,7 +235,7 @@ class GlooCollective final : public Collective {
   const int rank_;
   const int size_;
   Deadlines deadlines_;
-  std::vector<std::mutex> sending_;  // by receiver
+  std::vector<Channel> sending_;  // by receiver
   std::mutex mutex_;
   std::condition_variable left_;
   int inside_ = 0;  // calls in flight

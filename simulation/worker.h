@@ -1,0 +1,18 @@
+// A worker: trains the virtual clients that rank 0 gives to it.
+#ifndef MUSTER_SIMULATION_WORKER_H_
+#define MUSTER_SIMULATION_WORKER_H_
+
+#include "core/status.h"
+#include "simulation/virtual_clients.h"
+#include "simulation/worker_group.h"
+#include "simulation/worker_threads.h"
+
+namespace muster {
+
+// Works until rank 0 says that the simulation is over, from a group that is formed. UNAVAILABLE if rank 0 is
+// gone or went on without this worker.
+absl::Status ServeAsWorker(const VirtualClients& clients, WorkerThreads& threads, WorkerGroup& group);
+
+}  // namespace muster
+
+#endif  // MUSTER_SIMULATION_WORKER_H_

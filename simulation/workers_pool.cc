@@ -1,0 +1,370 @@
+#include "simulation/workers_pool.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace muster {
+
+WorkersPool::WorkersPool(const VirtualClients& clients, StateStore& states, bool labels, WorkerGroup& group,
+                         WorkerThreads* own, Told told)
+    : VirtualClientPool(clients, states, labels), group_(group), own_(own), told_(std::move(told)) {
+  Meet();
+}
+
+WorkersPool::~WorkersPool() {
+  {
+    const MutexLock lock(&mutex_);
+    leaving_ = true;
+  }
+  v1::ToWorker message;
+  message.mutable_end();
+  const std::string bytes = Pack(message);
+  for (const auto& peer : peers_) {
+    bool gone = false;
+    {
+      const MutexLock lock(&mutex_);
+      gone = peer->gone;
+    }
+    if (!gone) group_.collective()->Send(peer->place, bytes).IgnoreError();
+  }
+  // They leave first: a socket that closes on unread bytes would take the last message back.
+  for (const auto& peer : peers_) peer->receiving.join();
+  group_.collective()->Close();
+}
+
+int WorkersPool::width() const {
+  const MutexLock lock(&mutex_);
+  int width = own_ == nullptr ? 0 : own_->count();
+  for (const auto& peer : peers_) width += peer->gone ? 0 : peer->member.threads;
+  return std::max(1, width);
+}
+
+void WorkersPool::Meet() {
+  {
+    const MutexLock lock(&mutex_);
+    leaving_ = form_anew_ = begin_again_ = false;
+  }
+  told_model_.reset();
+  const std::vector<WorkerGroup::Member>& members = group_.members();
+  for (size_t place = 1; place < members.size(); ++place) {
+    auto peer = std::make_unique<Peer>();
+    peer->place = static_cast<int>(place);
+    peer->member = members[place];
+    peers_.push_back(std::move(peer));
+  }
+  for (const auto& peer : peers_) {
+    peer->receiving =
+        std::thread([this, &peer = *peer, collective = group_.collective()] { Listen(peer, collective); });
+  }
+}
+
+void WorkersPool::Leave() {
+  {
+    const MutexLock lock(&mutex_);
+    leaving_ = true;
+  }
+  if (group_.collective() != nullptr) group_.collective()->Close();
+  for (const auto& peer : peers_) peer->receiving.join();
+  const MutexLock lock(&mutex_);
+  for (const auto& peer : peers_) {
+    for (const auto& [item, memory] : peer->given) waiting_.push_front(item);
+  }
+  peers_.clear();
+}
+
+absl::Status WorkersPool::FormAnew() {
+  Leave();
+  const absl::Status formed = group_.Form(gone_);
+  if (!formed.ok()) return formed;
+  std::set<int> here;
+  for (const WorkerGroup::Member& member : group_.members()) here.insert(member.rank);
+  for (int rank = 1; rank < group_.place().size; ++rank) {
+    if (!here.contains(rank)) gone_.insert(rank);
+  }
+  Meet();
+  return absl::OkStatus();
+}
+
+absl::Status WorkersPool::Reach(const Bout& bout) {
+  while (true) {
+    bool form_anew = false;
+    {
+      const MutexLock lock(&mutex_);
+      form_anew = form_anew_;
+    }
+    if (form_anew) MUSTER_RETURN_IF_ERROR(FormAnew());
+    if (peers_.empty()) {
+      return own_ != nullptr ? absl::OkStatus() : absl::UnavailableError("all workers are gone");
+    }
+    if (Tell(bout).ok()) return absl::OkStatus();
+    const MutexLock lock(&mutex_);
+    form_anew_ = true;
+  }
+}
+
+absl::Status WorkersPool::Tell(const Bout& bout) {
+  const VirtualTask& task = bout.task();
+  if (told_model_.lock() == task.task.model && told_collusions_ == task.collusions.size()) {
+    return absl::OkStatus();
+  }
+  v1::ToWorker message;
+  {
+    const MutexLock lock(&mutex_);
+    *message.mutable_task() = ToMessage(task, ++told_number_);
+  }
+  const std::string bytes = Pack(message);
+  for (const auto& peer : peers_) {
+    MUSTER_RETURN_IF_ERROR(group_.collective()->Send(peer->place, bytes));
+  }
+  VirtualTask vectors = task;  // shares them
+  MUSTER_RETURN_IF_ERROR(BroadcastVectors(*group_.collective(), vectors));
+  told_model_ = task.task.model;
+  told_collusions_ = task.collusions.size();
+  return absl::OkStatus();
+}
+
+std::vector<size_t> WorkersPool::LongestFirst(const Bout& bout) const {
+  std::vector<size_t> items(bout.clients().size());
+  std::iota(items.begin(), items.end(), size_t{0});
+  const std::span<const ClientInfo> infos = Available();
+  std::stable_sort(items.begin(), items.end(), [&](size_t a, size_t b) {
+    return infos[static_cast<size_t>(bout.clients()[a])].num_samples >
+           infos[static_cast<size_t>(bout.clients()[b])].num_samples;
+  });
+  return items;
+}
+
+absl::Status WorkersPool::Train(Bout& bout, const std::function<bool()>& cancelled) {
+  const std::vector<size_t> items = LongestFirst(bout);
+  {
+    const MutexLock lock(&mutex_);
+    ++bout_number_;
+    waiting_.assign(items.begin(), items.end());
+    left_ = items.size();
+    failed_ = absl::OkStatus();
+    bout_ = &bout;
+  }
+  absl::Status status;
+  while (true) {
+    status = Reach(bout);
+    if (!status.ok()) break;
+    for (const auto& peer : peers_) Deal(*peer);
+    Help(bout, cancelled);
+    const MutexLock lock(&mutex_);
+    if (left_ == 0 || !failed_.ok()) break;
+    form_anew_ = true;  // some worker is lost, and others may not have the task
+  }
+  const MutexLock lock(&mutex_);
+  while (users_ > 0) changed_.Wait(&mutex_);
+  bout_ = nullptr;
+  status.Update(failed_);
+  return status;
+}
+
+void WorkersPool::Deal(Peer& peer) {
+  std::vector<size_t> items;
+  v1::ToWorker message;
+  v1::TrainClients& train = *message.mutable_train();
+  Bout* bout = nullptr;
+  {
+    const MutexLock lock(&mutex_);
+    if (bout_ == nullptr || peer.gone || leaving_) return;
+    items = Choose(peer);
+    if (items.empty()) return;
+    bout = bout_;
+    ++users_;
+    train.set_task(told_number_);
+    train.set_bout(bout_number_);
+    train.set_honest(bout->honest());
+  }
+  std::vector<std::string> memories;
+  absl::Status lost;
+  for (const size_t item : items) {
+    absl::StatusOr<State> memory = bout->Recall(item);
+    lost.Update(memory.status());
+    if (!memory.ok()) break;
+    memories.push_back(PackState(*memory));
+    v1::ClientItem& entry = *train.add_items();
+    entry.set_item(static_cast<int64_t>(item));
+    entry.set_client(bout->clients()[item]);
+    const MutexLock lock(&mutex_);
+    if (const auto given = peer.given.find(item); given != peer.given.end())
+      given->second = *std::move(memory);
+  }
+  Release(lost, /*taken=*/false);
+  if (!lost.ok()) return;
+  const std::vector<std::string_view> blobs(memories.begin(), memories.end());
+  const absl::Status sent = group_.collective()->Send(peer.place, Pack(std::move(message), blobs));
+  if (!sent.ok()) Lose(peer, sent);
+}
+
+std::vector<size_t> WorkersPool::Choose(Peer& peer) {
+  // Every thread has one client. Where they are short, some more, so that no thread waits for its next.
+  constexpr double kAheadSeconds = 0.01;
+  const auto threads = static_cast<size_t>(std::max(1, peer.member.threads));
+  const auto seconds = [&](size_t item) {
+    const auto client = static_cast<size_t>(bout_->clients()[item]);
+    return peer.seconds_per_sample * static_cast<double>(Available()[client].num_samples);
+  };
+  double ahead = 0;
+  for (const auto& [item, memory] : peer.given) ahead += seconds(item);
+  const double enough = kAheadSeconds * static_cast<double>(threads);
+  std::vector<size_t> items;
+  while (!waiting_.empty() &&
+         (peer.given.size() < threads || (peer.seconds_per_sample > 0 && ahead < enough))) {
+    const size_t item = waiting_.front();
+    waiting_.pop_front();
+    ahead += seconds(item);
+    peer.given.emplace(item, State());
+    items.push_back(item);
+  }
+  return items;
+}
+
+void WorkersPool::Listen(Peer& peer, const std::shared_ptr<Collective>& collective) {
+  while (true) {
+    const absl::StatusOr<std::string> bytes = collective->Receive(peer.place);
+    const absl::Status heard = bytes.ok() ? Hear(peer, *bytes) : bytes.status();
+    if (heard.ok()) continue;
+    return Lose(peer, heard);
+  }
+}
+
+absl::Status WorkersPool::Hear(Peer& peer, std::string_view bytes) {
+  MUSTER_ASSIGN_OR_RETURN(const auto received, Unpack<v1::FromWorker>(bytes));
+  if (received.message.has_answer()) {
+    MUSTER_RETURN_IF_ERROR(Take(peer, received.message.answer(), received.blobs));
+    Deal(peer);
+  } else if (received.message.has_received()) {
+    const MutexLock lock(&mutex_);
+    peer.received = received.message.received().number();
+    if (received.message.received().complete()) return absl::OkStatus();
+    form_anew_ = begin_again_ = true;
+    changed_.NotifyAll();
+  } else if (received.message.has_still_there()) {
+    v1::ToWorker answer;
+    answer.mutable_still_there();
+    return group_.collective()->Send(peer.place, Pack(answer));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WorkersPool::Take(Peer& peer, const v1::ClientAnswer& answer,
+                               std::span<const std::string_view> blobs) {
+  const auto item = static_cast<size_t>(answer.item());
+  Bout* bout = nullptr;
+  State memory;
+  {
+    const MutexLock lock(&mutex_);
+    const auto given = peer.given.find(item);
+    if (bout_ == nullptr || answer.bout() != bout_number_ || given == peer.given.end()) {
+      return InternalError("an answer that nobody asked for");
+    }
+    // From here on the item is nobody else's, even if the worker is lost.
+    memory = std::move(given->second);
+    peer.given.erase(given);
+    LearnRate(peer, answer.seconds(), item);
+    bout = bout_;
+    ++users_;
+  }
+  absl::Status status;
+  if (bout->honest()) {
+    auto update = UnpackHonest(answer, blobs);
+    status = update.status();
+    if (status.ok()) bout->Take(item, *std::move(update));
+  } else {
+    absl::StatusOr<TrainedClient> trained = UnpackTrained(answer, bout->clients()[item], blobs);
+    status = trained.status();
+    if (status.ok()) bout->Take(item, memory, *std::move(trained));
+  }
+  if (!status.ok()) {
+    const MutexLock lock(&mutex_);
+    waiting_.push_front(item);
+  }
+  Release(absl::OkStatus(), /*taken=*/status.ok());
+  return status;
+}
+
+void WorkersPool::LearnRate(Peer& peer, double seconds, size_t item) {
+  const int64_t samples = Available()[static_cast<size_t>(bout_->clients()[item])].num_samples;
+  if (!(seconds > 0) || samples <= 0) return;
+  constexpr double kNew = 0.2;  // of the mean; it follows what changes: epochs, other work on the machine
+  const double rate = seconds / static_cast<double>(samples);
+  peer.seconds_per_sample =
+      peer.seconds_per_sample == 0 ? rate : (1 - kNew) * peer.seconds_per_sample + kNew * rate;
+}
+
+void WorkersPool::Release(const absl::Status& status, bool taken) {
+  const MutexLock lock(&mutex_);
+  --users_;
+  if (taken) --left_;
+  failed_.Update(status);
+  changed_.NotifyAll();
+}
+
+void WorkersPool::Lose(Peer& peer, const absl::Status& why) {
+  {
+    const MutexLock lock(&mutex_);
+    if (leaving_ || peer.gone) return;
+    peer.gone = true;
+    gone_.insert(peer.member.rank);
+    form_anew_ = true;
+    for (const auto& [item, memory] : peer.given) waiting_.push_front(item);
+    peer.given.clear();
+    for (const auto& other : peers_) {
+      begin_again_ = begin_again_ || (!other->gone && other->received != told_number_);
+    }
+    changed_.NotifyAll();
+  }
+  told_(absl::StrCat("worker ", peer.member.rank, " (on ", peer.member.host,
+                     ") is lost; its clients go to the others: ", Message(why)));
+  for (const auto& other : peers_) Deal(*other);
+}
+
+bool WorkersPool::MustEnd() const {
+  const bool nobody = own_ == nullptr &&
+                      std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->gone; });
+  return left_ == 0 || !failed_.ok() || begin_again_ || nobody;
+}
+
+void WorkersPool::Help(Bout& bout, const std::function<bool()>& cancelled) {
+  if (own_ == nullptr) {
+    const MutexLock lock(&mutex_);
+    while (!MustEnd()) {
+      if (cancelled()) failed_.Update(absl::CancelledError("the round was cancelled"));
+      changed_.WaitFor(&mutex_, 0.05);
+    }
+    return;
+  }
+  own_->ForEach(own_->count(), [&](LocalTrainer& trainer, int64_t) {
+    while (const std::optional<size_t> item = NextHere(cancelled)) {
+      const absl::StatusOr<State> memory = bout.Recall(*item);
+      if (memory.ok() && bout.honest()) {
+        bout.Take(*item, clients().TrainHonestly(trainer, bout.task(), bout.clients()[*item], *memory));
+      } else if (memory.ok()) {
+        bout.Take(*item, *memory, clients().Train(trainer, bout.task(), bout.clients()[*item], *memory));
+      }
+      Release(memory.status(), /*taken=*/memory.ok());
+    }
+  });
+}
+
+std::optional<size_t> WorkersPool::NextHere(const std::function<bool()>& cancelled) {
+  const MutexLock lock(&mutex_);
+  while (!MustEnd()) {
+    if (cancelled()) failed_.Update(absl::CancelledError("the round was cancelled"));
+    if (!waiting_.empty()) {
+      const size_t item = waiting_.front();
+      waiting_.pop_front();
+      ++users_;
+      return item;
+    }
+    changed_.WaitFor(&mutex_, 0.05);
+  }
+  return std::nullopt;
+}
+
+}  // namespace muster

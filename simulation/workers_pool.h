@@ -1,0 +1,109 @@
+// The client pool of a simulation in many processes: rank 0 deals virtual clients out to workers.
+#ifndef MUSTER_SIMULATION_WORKERS_POOL_H_
+#define MUSTER_SIMULATION_WORKERS_POOL_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "core/mutex.h"
+#include "simulation/virtual_client_pool.h"
+#include "simulation/worker_group.h"
+#include "simulation/worker_messages.h"
+#include "simulation/worker_threads.h"
+
+namespace muster {
+
+// The task goes to all workers by broadcast. Clients are dealt out longest first, to whoever is free: what a
+// client takes is foretold from its samples and from how long samples took before. Its memory travels with it
+// and back, so that rank 0 alone keeps what clients remember, and any worker can train any client.
+//
+// A worker that dies, or says nothing for the group's patience, loses its clients to the others; before the
+// next broadcast the rest form a new group. What is trained where never shows in a result.
+class WorkersPool final : public VirtualClientPool {
+ public:
+  using Told = std::function<void(const std::string& what)>;
+
+  // All outlive the pool; `group` is formed. `own` trains in this process, too; nullptr: only workers do.
+  // `told` hears of workers that are lost, from any thread.
+  WorkersPool(const VirtualClients& clients, StateStore& states, bool labels, WorkerGroup& group,
+              WorkerThreads* own, Told told);
+  // Tells the workers that it is over.
+  ~WorkersPool() override;
+
+ private:
+  // One worker. What it has been given is not done before its answer was taken.
+  struct Peer {
+    int place = 0;  // in the collective
+    WorkerGroup::Member member;
+    bool gone = false;
+    int64_t received = 0;           // number of the last task that it has whole
+    std::map<size_t, State> given;  // item of the bout: what the client remembers
+    double seconds_per_sample = 0;  // of one of its threads, with this task's epochs; 0: not known
+    std::thread receiving;
+  };
+
+  // UNAVAILABLE if nobody is left to train.
+  absl::Status Train(Bout& bout, const std::function<bool()>& cancelled) override;
+  int width() const override;
+
+  // The bout's items, longest training first.
+  std::vector<size_t> LongestFirst(const Bout& bout) const;
+  // Everybody has the bout's task afterwards, in a group of those that live.
+  absl::Status Reach(const Bout& bout);
+  absl::Status Tell(const Bout& bout);
+  absl::Status FormAnew();
+  void Meet();   // with the members of the group
+  void Leave();  // it
+
+  // Gives the peer as many clients as it needs to stay busy.
+  void Deal(Peer& peer);
+  std::vector<size_t> Choose(Peer& peer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Listens to the peer until it is gone or the group is left.
+  void Listen(Peer& peer, const std::shared_ptr<Collective>& collective);
+  absl::Status Hear(Peer& peer, std::string_view bytes);
+  absl::Status Take(Peer& peer, const v1::ClientAnswer& answer, std::span<const std::string_view> blobs);
+  void Lose(Peer& peer, const absl::Status& why);
+  // Trains here, or waits, until the bout is over or must be begun again.
+  void Help(Bout& bout, const std::function<bool()>& cancelled);
+  std::optional<size_t> NextHere(const std::function<bool()>& cancelled);
+  bool MustEnd() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LearnRate(Peer& peer, double seconds, size_t item) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // A user of the bout has done with it; an error ends the run.
+  void Release(const absl::Status& status, bool taken);
+
+  WorkerGroup& group_;
+  WorkerThreads* const own_;
+  const Told told_;
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  std::vector<std::unique_ptr<Peer>> peers_;  // changed by the thread of Train alone
+  bool leaving_ ABSL_GUARDED_BY(mutex_) = false;
+  bool form_anew_ ABSL_GUARDED_BY(mutex_) = false;    // before the next broadcast
+  bool begin_again_ ABSL_GUARDED_BY(mutex_) = false;  // not everybody has the task
+  std::set<int> gone_;                                // by the rank they were started with
+  // The last task that was told.
+  int64_t told_number_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::weak_ptr<const std::vector<float>> told_model_;
+  size_t told_collusions_ = 0;
+  // The bout in flight.
+  Bout* bout_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  int64_t bout_number_ ABSL_GUARDED_BY(mutex_) = 0;
+  int users_ ABSL_GUARDED_BY(mutex_) = 0;               // of the bout, who must not outlive it
+  std::deque<size_t> waiting_ ABSL_GUARDED_BY(mutex_);  // items that nobody has
+  size_t left_ ABSL_GUARDED_BY(mutex_) = 0;             // items that are not taken
+  absl::Status failed_ ABSL_GUARDED_BY(mutex_);         // what ends the run
+};
+
+}  // namespace muster
+
+#endif  // MUSTER_SIMULATION_WORKERS_POOL_H_
