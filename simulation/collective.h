@@ -19,7 +19,7 @@ class TcpStore;
 // Send and Receive between the others go on; Broadcast and AllReduceSum fail, and a new group must be formed.
 //
 // No call outlasts the group's deadline: DEADLINE_EXCEEDED. UNAVAILABLE if a process it needs is gone, or the
-// group is closed. Send and Receive may be called from several threads: messages from one process to another
+// group is closed. ABORTED if the group broke down because of another process. Send and Receive may be called from several threads: messages from one process to another
 // arrive in the order in which they were sent, and none after one that failed; only one thread at a time may
 // receive from the same process. The other calls come from one thread, in the same order in every process.
 class Collective {

@@ -145,8 +145,14 @@ absl::StatusOr<v1::WorkerGroupVerdict> WorkerGroup::Judge(const std::set<int>& g
     verdict.set_refused(Message(hellos.status()));
   }
   MUSTER_RETURN_IF_ERROR(store_->Set(Key("verdict"), verdict.SerializeAsString()));
-  MUSTER_RETURN_IF_ERROR(hellos.status());
-  return verdict;
+  if (hellos.ok()) return verdict;
+  // The store goes with this process: those that came shall hear the verdict first.
+  constexpr double kMostSeconds = 5;
+  for (int rank = 1; rank < options_.place.size; ++rank) {
+    MUSTER_ASSIGN_OR_RETURN(const bool came, store_->Has(Key(absl::StrCat("hello/", rank))));
+    if (came) store_->Get(Key(absl::StrCat("heard/", rank)), kMostSeconds).status().IgnoreError();
+  }
+  return hellos.status();
 }
 
 absl::StatusOr<std::map<int, v1::WorkerHello>> WorkerGroup::Gather(const std::set<int>& gone) {
@@ -176,7 +182,7 @@ absl::StatusOr<std::map<int, v1::WorkerHello>> WorkerGroup::Gather(const std::se
       MUSTER_RETURN_IF_ERROR(Check(*rank, hello));
       rank = missing.erase(rank);
     }
-    MUSTER_RETURN_IF_ERROR(options_.still_hoping());
+    if (generation_ == 0) MUSTER_RETURN_IF_ERROR(options_.still_hoping());
     if (!missing.empty()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   if (generation_ == 0 && !missing.empty()) {
@@ -221,6 +227,7 @@ absl::StatusOr<v1::WorkerGroupVerdict> WorkerGroup::Come() {
         absl::StrCat("rank 0 formed no group within ", 2 * options_.patience_seconds, " s"));
   }
   MUSTER_RETURN_IF_ERROR(text.status());
+  MUSTER_RETURN_IF_ERROR(store_->Set(Key(absl::StrCat("heard/", rank)), "yes"));
   v1::WorkerGroupVerdict verdict;
   if (!verdict.ParseFromString(*text)) return InternalError("rank 0 said nothing understandable");
   return verdict;

@@ -39,7 +39,7 @@ struct WorkerGroupOptions {
   int threads = 0;               // that train in this process
   // What all processes must have in common, by name: a hash, or the thing itself.
   std::map<std::string, std::string> common;
-  // Asked while others are waited for: not OK ends the waiting.
+  // Asked while the first group is waited for: not OK ends the waiting.
   std::function<absl::Status()> still_hoping = [] { return absl::OkStatus(); };
 };
 
@@ -66,6 +66,7 @@ class WorkerGroup {
   double patience_seconds() const { return options_.patience_seconds; }
   // Of the last group; a member's index is its rank in the collective. Known to rank 0.
   const std::vector<Member>& members() const { return members_; }
+  // nullptr after an error of Form.
   const std::shared_ptr<Collective>& collective() const { return collective_; }
 
  private:

@@ -32,7 +32,6 @@ WorkersPool::~WorkersPool() {
   }
   // They leave first: a socket that closes on unread bytes would take the last message back.
   for (const auto& peer : peers_) peer->receiving.join();
-  group_.collective()->Close();
 }
 
 int WorkersPool::width() const {
@@ -151,9 +150,14 @@ absl::Status WorkersPool::Train(Bout& bout, const std::function<bool()>& cancell
   while (true) {
     status = Reach(bout);
     if (!status.ok()) break;
+    {
+      const MutexLock lock(&mutex_);
+      dealing_ = true;
+    }
     for (const auto& peer : peers_) Deal(*peer);
     Help(bout, cancelled);
     const MutexLock lock(&mutex_);
+    dealing_ = false;
     if (left_ == 0 || !failed_.ok()) break;
     form_anew_ = true;  // some worker is lost, and others may not have the task
   }
@@ -171,7 +175,7 @@ void WorkersPool::Deal(Peer& peer) {
   Bout* bout = nullptr;
   {
     const MutexLock lock(&mutex_);
-    if (bout_ == nullptr || peer.gone || leaving_) return;
+    if (!dealing_ || peer.gone || leaving_) return;
     items = Choose(peer);
     if (items.empty()) return;
     bout = bout_;
@@ -310,8 +314,13 @@ void WorkersPool::Lose(Peer& peer, const absl::Status& why) {
     const MutexLock lock(&mutex_);
     if (leaving_ || peer.gone) return;
     peer.gone = true;
-    gone_.insert(peer.member.rank);
     form_anew_ = true;
+    if (absl::IsAborted(why)) {  // it may live: forming a group will tell
+      begin_again_ = true;
+      changed_.NotifyAll();
+      return;
+    }
+    gone_.insert(peer.member.rank);
     for (const auto& [item, memory] : peer.given) waiting_.push_front(item);
     peer.given.clear();
     for (const auto& other : peers_) {

@@ -98,6 +98,7 @@ class WorkersPool final : public VirtualClientPool {
   // The bout in flight.
   Bout* bout_ ABSL_GUARDED_BY(mutex_) = nullptr;
   int64_t bout_number_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool dealing_ ABSL_GUARDED_BY(mutex_) = false;        // everybody has its task
   int users_ ABSL_GUARDED_BY(mutex_) = 0;               // of the bout, who must not outlive it
   std::deque<size_t> waiting_ ABSL_GUARDED_BY(mutex_);  // items that nobody has
   size_t left_ ABSL_GUARDED_BY(mutex_) = 0;             // items that are not taken

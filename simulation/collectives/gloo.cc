@@ -113,8 +113,10 @@ class GlooCollective final : public Collective {
   static absl::StatusOr<std::unique_ptr<Collective>> Create(const NoOptions& /*options*/,
                                                             const Context& context) {
     try {
+      // A little later than the deadlines of single messages, which tell who it is that is silent.
+      constexpr double kLaterSeconds = 1;
       auto options = Group::Options::create(
-          std::chrono::milliseconds(static_cast<int64_t>(context.deadline_seconds * 1e3)));
+          std::chrono::milliseconds(static_cast<int64_t>((context.deadline_seconds + kLaterSeconds) * 1e3)));
       const auto& store = context.store->handle().store;
       options->devices.push_back(MakeDevice(store->getHost()));
       auto group = c10::make_intrusive<Group>(c10::make_intrusive<c10d::PrefixStore>(context.prefix, store),
@@ -224,7 +226,9 @@ class GlooCollective final : public Collective {
     try {
       if (!use(*group_)) status = absl::DeadlineExceededError("gloo: no answer within the deadline");
     } catch (const std::exception& error) {
-      status = absl::UnavailableError(absl::StrCat("gloo: ", FirstLine(error)));
+      const std::string why = absl::StrCat("gloo: ", FirstLine(error));
+      // A collective that takes too long takes all connections with it.
+      status = why.find("timeout") != why.npos ? absl::AbortedError(why) : absl::UnavailableError(why);
     }
     const std::lock_guard lock(mutex_);
     --inside_;

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -68,6 +69,12 @@ class Process {
   }
   pid_t pid() const { return pid_; }
   void Signal(int number) const { kill(pid_, number); }
+  // The processes that it has started itself and that live.
+  std::vector<pid_t> Children() const {
+    const std::string pid = std::to_string(pid_);
+    std::istringstream in(ReadAll("/proc/" + pid + "/task/" + pid + "/children"));
+    return {std::istream_iterator<pid_t>(in), {}};
+  }
   // Reads the rest of the output and waits. The exit code, or minus the signal that ended it.
   int Wait() {
     for (int c = fgetc(output_); c != EOF; c = fgetc(output_)) rest_ += static_cast<char>(c);
