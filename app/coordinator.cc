@@ -42,8 +42,6 @@ constexpr char kFederationFact[] = "federation";  // the run's id, as clients kn
 constexpr char kListenFact[] = "listen";
 constexpr char kCertsFact[] = "certs";  // the folder; "" for plain text
 constexpr double kGoodbyeSeconds = 10;
-// What is written is not yet there: a socket that closes on a client's unread bytes takes the goodbye back.
-constexpr std::chrono::seconds kLinger{1};
 
 struct CoordinatorArguments {
   std::string config;
@@ -250,7 +248,6 @@ absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, co
                                               : "finished",
                    restarting);
   pool->WaitUntilEmpty(kGoodbyeSeconds);
-  std::this_thread::sleep_for(kLinger);
   return abandoned && absl::IsCancelled(status) ? absl::OkStatus() : status;
 }
 

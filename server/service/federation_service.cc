@@ -60,7 +60,10 @@ class SessionStream final : public grpc::ServerBidiReactor<v1::ClientMessage, v1
     if (at_once && writing_) {
       context_->TryCancel();  // the write in flight fails, and the stream ends with it
     } else {
-      if (at_once) queue_.clear();
+      if (at_once) {
+        lost_ = lost_ || !queue_.empty();
+        queue_.clear();
+      }
       GoOn();
     }
   }
@@ -75,12 +78,14 @@ class SessionStream final : public grpc::ServerBidiReactor<v1::ClientMessage, v1
     const MutexLock lock(&mutex_);
     writing_ = false;
     if (ok) return GoOn();
+    lost_ = true;
     queue_.clear();
     if (!end_) end_ = grpc::Status::CANCELLED;
     GoOn();
   }
   void OnCancel() override {
     const MutexLock lock(&mutex_);
+    lost_ = lost_ || !queue_.empty();
     queue_.clear();
     if (!end_) end_ = grpc::Status::CANCELLED;
     GoOn();
@@ -89,7 +94,7 @@ class SessionStream final : public grpc::ServerBidiReactor<v1::ClientMessage, v1
     bool heard_all = false;
     {
       const MutexLock lock(&mutex_);
-      heard_all = end_ && end_->ok();
+      heard_all = !lost_;
     }
     pool_.Closed(self_, heard_all);
     const std::shared_ptr<SessionStream> last = std::move(self_);
@@ -118,6 +123,7 @@ class SessionStream final : public grpc::ServerBidiReactor<v1::ClientMessage, v1
   v1::ServerMessage outgoing_ ABSL_GUARDED_BY(mutex_);
   std::deque<v1::ServerMessage> queue_ ABSL_GUARDED_BY(mutex_);
   std::optional<grpc::Status> end_ ABSL_GUARDED_BY(mutex_);
+  bool lost_ ABSL_GUARDED_BY(mutex_) = false;  // something that was to be sent
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -127,7 +127,6 @@ void RemoteClientPool::SayGoodbye(const std::string& reason, bool come_back) {
     v1::ServerMessage message;
     *message.mutable_goodbye() = *goodbye_;
     participant.link->Send(std::move(message));
-    participant.link->Close(absl::OkStatus());
   }
 }
 
@@ -146,6 +145,9 @@ void RemoteClientPool::WaitUntilEmpty(double seconds) {
     return false;
   };
   while (awaited() && std::chrono::steady_clock::now() < end) changed_.WaitFor(&mutex_, kPollSeconds);
+  for (auto& [number, participant] : roster_.participants()) {
+    if (participant.link != nullptr) participant.link->Close(absl::OkStatus());
+  }
 }
 
 void RemoteClientPool::Abandon() {

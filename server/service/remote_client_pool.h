@@ -75,10 +75,11 @@ class RemoteClientPool final : public ClientPool {
                    const std::function<bool()>& cancelled) override;
   void Committed(int64_t round) override;
 
-  // Says goodbye to all and to whoever comes later.
+  // Says goodbye to all and to whoever comes later. They end their sessions: so it is known that they have
+  // heard it.
   void SayGoodbye(const std::string& reason, bool come_back);
   // Waits until nobody is connected and those whose link broke just now have come back to hear the goodbye,
-  // at most `seconds`.
+  // at most `seconds`; then ends the sessions that are left.
   void WaitUntilEmpty(double seconds);
   // The round in flight, and every later one, ends with CANCELLED.
   void Abandon();
@@ -87,7 +88,7 @@ class RemoteClientPool final : public ClientPool {
   // side A stream was opened; its first message has to be Join.
   void Opened(const std::shared_ptr<ClientLink>& link);
   void Received(const std::shared_ptr<ClientLink>& link, const v1::ClientMessage& message);
-  // `heard_all`: everything sent has arrived, the end included; else the link broke.
+  // `heard_all`: the link did not break under what was sent.
   void Closed(const std::shared_ptr<ClientLink>& link, bool heard_all);
 
   absl::StatusOr<std::shared_ptr<const Blob>> Download(const Peer& peer, const v1::DownloadRequest& request);

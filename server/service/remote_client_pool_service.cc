@@ -264,10 +264,6 @@ void RemoteClientPool::Admit(Participant& participant, const std::shared_ptr<Cli
     v1::ServerMessage goodbye;
     *goodbye.mutable_goodbye() = *goodbye_;
     link->Send(std::move(goodbye));
-    link->Close(absl::OkStatus());
-    participant.dismissed = true;
-    changed_.NotifyAll();
-    return;
   }
   roster_.Connect(participant, link, now);
   if (round_ && round_->Has(participant.number)) {
