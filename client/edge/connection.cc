@@ -190,7 +190,8 @@ ConnectFailure Connection::WhyLost(const grpc::Status& status, bool was_joined) 
       unreachable_ = ExplainConnectFailure(options_.coordinator, options_.tls ? &*options_.tls : nullptr);
       unreachable_words_ = status.error_message();
     }
-    if (!unreachable_->why.empty()) return {absl::StrCat(who, unreachable_->why), unreachable_->permanent};
+    if (!unreachable_->why.empty())
+      return {absl::StrCat("coordinator ", unreachable_->why), unreachable_->permanent};
   }
   return {Message(Explain(status, options_.coordinator))};
 }

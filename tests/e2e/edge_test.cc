@@ -133,6 +133,43 @@ TEST_F(EdgeFederationTest, AClientInPythonIsAggregatedBesideOneInCpp) {
   EXPECT_GT(Summary("run")["final"]["accuracy"], 0.9);
 }
 
+TEST_F(EdgeFederationTest, TlsMistakesThatCannotHealEndAClientWithCodeTwoAndOneLine) {
+  ASSERT_EQ(Run({"certs", Path("certs"), "--clients", "1"}).code, 0);
+  ASSERT_EQ(Run({"certs", Path("others"), "--clients", "1"}).code, 0);
+  const auto start = [&](const std::string& run, const std::vector<std::string>& security) {
+    std::vector<std::string> arguments = {"coordinator", Path("edge.yaml"), "--listen",
+                                          "0.0.0.0:0",   "--out",           Path(run)};
+    arguments.insert(arguments.end(), security.begin(), security.end());
+    auto process = Start(run, arguments);
+    WaitFor([&] { return std::filesystem::exists(Path(run + "/address")); },
+            "the coordinator does not listen");
+    const std::string address = ReadAll(Path(run + "/address"));
+    return std::pair(std::move(process),
+                     absl::StrCat(":", std::stoi(address.substr(address.rfind(':') + 1))));
+  };
+  const auto [tls, tls_port] = start("tls", {"--certs", Path("certs")});
+  const auto [plain, plain_port] = start("plain", {"--insecure"});
+  const auto expect_mistake = [&](const std::string& address, std::vector<std::string> security,
+                                  const std::string& words) {
+    std::vector<std::string> arguments = {"client", Path("edge.yaml"), "--coordinator", address, "--client",
+                                          "0",      "--state",         Path("s")};
+    arguments.insert(arguments.end(), security.begin(), security.end());
+    const Result result = Run(arguments);
+    EXPECT_EQ(result.code, 2) << result.error;
+    EXPECT_NE(result.error.find(words), std::string::npos) << result.error;
+    const int warning = security[0] == "--insecure" ? 1 : 0;
+    EXPECT_EQ(std::count(result.error.begin(), result.error.end(), '\n'), 1 + warning) << result.error;
+  };
+  expect_mistake("localhost" + tls_port, {"--certs", Path("others")}, "wrong CA");
+  expect_mistake("127.0.0.2" + tls_port, {"--certs", Path("certs")}, "wrong name");
+  expect_mistake("localhost" + tls_port, {"--insecure"}, "speaks TLS there, not plain text");
+  expect_mistake("localhost" + plain_port, {"--certs", Path("certs")}, "speaks plain text there, not TLS");
+  // A probe explains it in one line, too.
+  const Result probe = Run({"health", "--coordinator", "localhost" + tls_port, "--certs", Path("others")});
+  EXPECT_NE(probe.code, 0);
+  EXPECT_EQ(std::count(probe.error.begin(), probe.error.end(), '\n'), 1) << probe.error;
+}
+
 TEST_F(EdgeFederationTest, MistakesAreOneLineAndCodeTwo) {
   StartCoordinator();
   const std::string address = absl::StrCat("localhost:", port_);
