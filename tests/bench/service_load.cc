@@ -67,13 +67,13 @@ std::atomic<double> heartbeat_seconds{1};
 
 class Client final : public grpc::ClientBidiReactor<v1::ClientMessage, v1::ServerMessage> {
  public:
-  Client(const std::shared_ptr<grpc::Channel>& channel, int number)
+  Client(const std::shared_ptr<grpc::Channel>& channel, int number, int64_t max_inline_bytes)
       : stub_(v1::Federation::NewStub(channel)), number_(number) {
     v1::ClientMessage join;
     join.mutable_join()->set_protocol(1);
     join.mutable_join()->set_num_samples(1);
     join.mutable_join()->set_client(number);
-    join.mutable_join()->set_max_inline_bytes(kMaxInlineBytes);
+    join.mutable_join()->set_max_inline_bytes(max_inline_bytes);
     stub_->async()->Session(&context_, this);
     StartRead(&incoming_);
     Send(std::move(join));
@@ -207,12 +207,14 @@ class BareUpload final : public grpc::ServerReadReactor<grpc::ByteBuffer> {
 
 }  // namespace
 
-int Load(const std::string& address, const std::string& certs, int clients, int channels) {
+int Load(const std::string& address, const std::string& certs, int clients, int channels,
+         int64_t max_inline_bytes) {
   std::vector<std::shared_ptr<grpc::Channel>> connections;
   for (int k = 0; k < channels; ++k) connections.push_back(Connect(address, certs, k));
   std::vector<std::unique_ptr<Client>> all;
   for (int k = 0; k < clients; ++k) {
-    all.push_back(std::make_unique<Client>(connections[static_cast<size_t>(k % channels)], k));
+    all.push_back(
+        std::make_unique<Client>(connections[static_cast<size_t>(k % channels)], k, max_inline_bytes));
   }
   while (true) {  // until the benchmark kills this process
     std::this_thread::sleep_for(std::chrono::duration<double>(heartbeat_seconds.load()));

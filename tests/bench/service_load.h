@@ -10,9 +10,10 @@
 namespace muster::bench {
 
 // Holds `clients` sessions over `channels` connections until it is killed: every client accepts what it is
-// offered, downloads the model and hands the same bytes in as its update. Connection K has certificate
-// client-K of the folder `certs`; plain text if that is empty.
-int Load(const std::string& address, const std::string& certs, int clients, int channels);
+// offered, downloads the model and hands the same bytes in as its update; up to `max_inline_bytes` within the
+// session. Connection K has certificate client-K of the folder `certs`; plain text if that is empty.
+int Load(const std::string& address, const std::string& certs, int clients, int channels,
+         int64_t max_inline_bytes);
 
 // Sends as many bytes as the request's offset says, and takes whatever comes: raw chunks, no checks, no
 // files.
