@@ -1,5 +1,6 @@
 #include "server/service/server.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
@@ -24,6 +25,7 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
     return InvalidInput(absl::StrCat("listen address '", address, "': give HOST:PORT, e.g. 0.0.0.0:7443"));
   }
   grpc::EnableDefaultHealthCheckService(true);
+  google::protobuf::SetLogHandler(nullptr);  // a peer's rubbish is refused, not printed
   [[maybe_unused]] static const bool reflection =
       (grpc::reflection::InitProtoReflectionServerBuilderPlugin(), true);
   std::unique_ptr<CoordinatorServer> server(
