@@ -218,12 +218,15 @@ absl::Status Coordinate(const v1::Experiment& config, const Serving& serving, co
   MUSTER_ASSIGN_OR_RETURN(const auto monitoring,
                           Monitoring::Start(flags.monitoring, config, dir, committed, federation, *log,
                                             /*failures_are_news=*/true));
-  monitoring->SetClients([&pool] { return DescribeClients(*pool).connected; },
-                         [&pool, &federation] {
-                           Moment moment = DescribeClients(*pool);
-                           moment.phase = PhaseOf(federation);
-                           return moment;
-                         });
+  monitoring->SetClients(
+      [&pool] {
+        return Connections{DescribeClients(*pool).connected, pool->heartbeats()};
+      },
+      [&pool, &federation] {
+        Moment moment = DescribeClients(*pool);
+        moment.phase = PhaseOf(federation);
+        return moment;
+      });
   absl::Status status;
   bool abandoned = false;
   {

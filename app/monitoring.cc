@@ -100,10 +100,9 @@ void Monitoring::Ended(const absl::Status& status) {
   endpoint_->page()->Failed(Message(status));
 }
 
-void Monitoring::SetClients(std::function<std::map<std::string, int64_t>()> states,
-                            std::function<Moment()> moment) {
+void Monitoring::SetClients(std::function<Connections()> connections, std::function<Moment()> moment) {
   if (endpoint_ == nullptr) return;
-  endpoint_->metrics().SetClientStates(std::move(states));
+  endpoint_->metrics().SetConnections(std::move(connections));
   if (endpoint_->page() != nullptr) endpoint_->page()->SetMoment(std::move(moment));
 }
 

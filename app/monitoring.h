@@ -37,7 +37,7 @@ class Monitoring {
   void Ended(const absl::Status& status);
   // Of clients that connect: how many are in which state, and what single ones do. Until the end of this
   // object.
-  void SetClients(std::function<std::map<std::string, int64_t>()> states, std::function<Moment()> moment);
+  void SetClients(std::function<Connections()> connections, std::function<Moment()> moment);
 
  private:
   Monitoring(Log& log, bool failures_are_news) : log_(log), events_(log, failures_are_news) {}

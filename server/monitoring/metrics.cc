@@ -27,6 +27,7 @@ constexpr MetricInfo kMetrics[] = {
     {"muster_build_info", "gauge", "version", "1, labelled with the version of this program"},
     {"muster_clients", "gauge", "", "Clients of the federation"},
     {"muster_connected_clients", "gauge", "state", "Clients connected to the coordinator, by what they do"},
+    {"muster_heartbeats_total", "counter", "", "Heartbeats received from connected clients"},
     {"muster_model_parameters", "gauge", "", "Numbers in the model"},
     {"muster_planned_rounds", "gauge", "", "Rounds after which the run ends at the latest"},
     {"muster_committed_rounds", "gauge", "", "Rounds committed over the whole run, before restarts too"},
@@ -159,7 +160,9 @@ struct Metrics::Families : MetricFamilies {
   std::atomic<double> round_began{0};  // since the epoch; 0: no round is in flight
   MetricFamilies::Family<Gauge>* connected = nullptr;
   Mutex mutex;
-  std::function<std::map<std::string, int64_t>()> client_states ABSL_GUARDED_BY(mutex);
+  std::function<Connections()> connections ABSL_GUARDED_BY(mutex);
+  Counter* heartbeats_counter = nullptr;
+  int64_t heartbeats ABSL_GUARDED_BY(mutex) = 0;  // that the counter has
 };
 
 std::span<const MetricInfo> AllMetrics() { return kMetrics; }
@@ -203,6 +206,7 @@ Metrics::Metrics(const std::string& federation, const std::string& version)
   f.ages = &f.histogram("muster_client_model_age_rounds", {}, Rounds());
   f.journal_lag = &f.gauge("muster_journal_lag_seconds");
   f.connected = &f.gauges("muster_connected_clients");
+  f.heartbeats_counter = &f.counter("muster_heartbeats_total");
   // There from the start, so that a rate over a federation that just began is 0 and not nothing.
   for (const char* name :
        {"muster_client_tasks_total", "muster_updates_accepted_total", "muster_upload_bytes_total",
@@ -217,9 +221,9 @@ Metrics::Metrics(const std::string& federation, const std::string& version)
 
 Metrics::~Metrics() = default;
 
-void Metrics::SetClientStates(std::function<std::map<std::string, int64_t>()> states) {
+void Metrics::SetConnections(std::function<Connections()> connections) {
   const MutexLock lock(&families_->mutex);
-  families_->client_states = std::move(states);
+  families_->connections = std::move(connections);
 }
 
 void Metrics::On(const Event& event) {
@@ -354,14 +358,21 @@ std::string Metrics::Text() const {
   Families& f = *families_;
   const double began = f.round_began;
   f.journal_lag->Set(began > 0 ? std::max(0.0, Now() - began) : 0);
-  std::function<std::map<std::string, int64_t>()> client_states;
+  std::function<Connections()> ask;
   {
     const MutexLock lock(&f.mutex);
-    client_states = f.client_states;
+    ask = f.connections;
   }
-  if (client_states) {
-    for (const auto& [state, clients] : client_states()) {
+  if (ask) {
+    const Connections now = ask();
+    for (const auto& [state, clients] : now.states) {
       f.connected->Add({{"state", state}}).Set(static_cast<double>(clients));
+    }
+    const MutexLock lock(&f.mutex);
+    // Scrapes may overtake each other.
+    if (const int64_t more = now.heartbeats - f.heartbeats; more >= 0) {
+      f.heartbeats_counter->Increment(static_cast<double>(more));
+      f.heartbeats = now.heartbeats;
     }
   }
   return f.MetricFamilies::Text();

@@ -20,6 +20,11 @@ struct MetricInfo {
   std::string_view labels;  // beside "federation", which all have; "" for none
   std::string_view help;
 };
+// What a coordinator knows of its links to clients.
+struct Connections {
+  std::map<std::string, int64_t> states;  // connected clients, by what they do
+  int64_t heartbeats = 0;                 // received since the process started
+};
 // Every metric of a run there is, in the order of the documentation.
 std::span<const MetricInfo> AllMetrics();
 // Those of a client's process, beside muster_build_info and process_*.
@@ -39,8 +44,8 @@ class Metrics final : public RoundListener {
   ~Metrics() override;
 
   void On(const Event& event) override;
-  // Connected clients by state. `states` is asked whenever metrics are read, from the reading thread.
-  void SetClientStates(std::function<std::map<std::string, int64_t>()> states);
+  // Asked whenever metrics are read, from the reading thread.
+  void SetConnections(std::function<Connections()> connections);
   // Prometheus's text format.
   std::string Text() const;
 

@@ -103,6 +103,8 @@ class RemoteClientPool final : public ClientPool {
   // ------------------------------------------------------------------------------------------------ for
   // people
   int64_t connected() const;
+  // Received from clients that are let in.
+  int64_t heartbeats() const { return heartbeats_.load(std::memory_order_relaxed); }
   // Fills connected, cohort, answered, accepted and, if `clients`, the list of clients.
   void Describe(bool clients, v1::Status& status) const;
 
@@ -162,6 +164,7 @@ class RemoteClientPool final : public ClientPool {
   Journal& journal_;
   const std::unique_ptr<UpdateSpool> spool_;
 
+  std::atomic<int64_t> heartbeats_{0};
   mutable Mutex mutex_;
   CondVar changed_;  // clients, answers, joins
   Roster roster_ ABSL_GUARDED_BY(mutex_);

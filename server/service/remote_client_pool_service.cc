@@ -107,6 +107,8 @@ std::shared_ptr<IncomingUpdate> RemoteClientPool::Handle(const std::shared_ptr<C
   const ClientId client = participant->number;
   switch (message.message_case()) {
     case v1::ClientMessage::kHeartbeat:
+      heartbeats_.fetch_add(1, std::memory_order_relaxed);
+      break;
     case v1::ClientMessage::kProgress:
       break;
     case v1::ClientMessage::kAccept: {

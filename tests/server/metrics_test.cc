@@ -81,13 +81,16 @@ void RunOneRound(RoundListener& metrics, int64_t round = 4) {
 
 TEST(Metrics, TellOfARound) {
   Metrics metrics("fed", "1.2.3");
-  metrics.SetClientStates([] { return std::map<std::string, int64_t>{{"idle", 4}, {"training", 2}}; });
+  metrics.SetConnections([] {
+    return Connections{.states = {{"idle", 4}, {"training", 2}}, .heartbeats = 9};
+  });
   RunOneRound(metrics);
   const std::string text = metrics.Text();
   for (const char* line : {
            "muster_build_info{federation=\"fed\",version=\"1.2.3\"} 1",
            "muster_clients{federation=\"fed\"} 7",
            "muster_connected_clients{federation=\"fed\",state=\"training\"} 2",
+           "muster_heartbeats_total{federation=\"fed\"} 9",
            "muster_committed_rounds{federation=\"fed\"} 5",
            "muster_round_in_flight{federation=\"fed\"} 0",
            "muster_cohort_clients{federation=\"fed\"} 3",
@@ -198,7 +201,7 @@ std::map<std::string, std::string> TypesIn(const std::string& text) {
 
 TEST(Metrics, TheTableHoldsAllOfThem) {
   Metrics metrics("fed", "1");
-  metrics.SetClientStates([] { return std::map<std::string, int64_t>{{"idle", 1}}; });
+  metrics.SetConnections([] { return Connections{.states = {{"idle", 1}}}; });
   RunOneRound(metrics);
   std::map<std::string, std::string> documented;
   for (const MetricInfo& info : AllMetrics()) documented[std::string(info.name)] = std::string(info.type);
