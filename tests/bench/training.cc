@@ -215,15 +215,13 @@ void Compare(const FederatedData& data, const std::string& name, int64_t batch_s
           Registry<Aggregator>::Get().Create({"fedavg", {}}, {.layout = &workers->layout(),
                                                               .cohort = pool.Available().first(cohort.size()),
                                                               .uniform_weights = false}));
-      const auto fold = [&](Outcome outcome) {
-        const absl::Status added = aggregator->Add(std::get<Update>(outcome));
-        if (!added.ok()) Must(absl::StatusOr<int>(added));
-        return true;
-      };
+      const auto fold = [&](Outcome outcome) { return aggregator->Add(std::get<Update>(outcome)); };
       const Task task{.round = round, .seed = 1, .model = model};
       const absl::Status done = pool.Run(task, cohort, fold, [] { return false; });
       if (!done.ok()) Must(absl::StatusOr<int>(done));
-      Must(std::move(*aggregator).Finish());
+      if (Must(std::move(*aggregator).Finish()).updates != static_cast<int64_t>(cohort.size())) {
+        Must(absl::StatusOr<int>(absl::InternalError("an update was refused")));
+      }
     });
   };
   const auto theirs = [&](int round) {
