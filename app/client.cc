@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "app/commands.h"
 #include "app/experiment.h"
+#include "app/monitoring.h"
 #include "app/stop_on_signals.h"
 #include "client/configured_trainer.h"
 #include "client/edge/edge_client.h"
@@ -20,7 +21,6 @@
 #include "core/transport/handshake_log.h"
 #include "learning/federated_data.h"
 #include "server/monitoring/client_metrics.h"
-#include "server/monitoring/http_server.h"
 
 namespace muster {
 namespace {
@@ -121,16 +121,9 @@ absl::Status Client(const ClientArguments& arguments, const LogFlags& log_flags)
   const std::unique_ptr<Log> log = log_flags.Open(file.config.name(), /*progress_line=*/false);
   ClientProcessMetrics metrics(file.config.name(), MUSTER_VERSION,
                                [folder = options.state_dir] { return SpooledBytes(folder); });
-  HttpServer server;
-  if (!arguments.metrics.empty()) {
-    server.Get("/metrics", "text/plain; version=0.0.4; charset=utf-8",
-               [&metrics] { return HttpAnswer{.body = metrics.Text()}; });
-    const absl::Status started = server.Start(arguments.metrics);
-    if (!started.ok()) return Annotate(started, "--metrics");
-    const std::string host = arguments.metrics.substr(0, arguments.metrics.rfind(':'));
-    log->Write({.name = "serving_metrics",
-                .message = absl::StrCat("metrics: http://", host, ":", server.port(), "/metrics")});
-  }
+  MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<HttpServer> server,
+                          ServeMetrics(
+                              arguments.metrics, [&metrics] { return metrics.Text(); }, *log));
   std::optional<int64_t> number = arguments.client;
   options.on_event = [&log, &number, &metrics](const EdgeEvent& event) {
     Count(event, metrics);

@@ -30,9 +30,14 @@ absl::Status Simulate(const SimulateArguments& arguments, const RunFlags& flags,
 // above.
 absl::Status Resume(const std::string& dir, const RunFlags& flags, const WorkersFlags& workers);
 
-// One worker of a simulation that another process coordinates. `threads`: 0 is its share of the cores.
-absl::Status Worker(const std::string& config, const std::vector<std::string>& overrides,
-                    const WorkersFlags& flags, int threads);
+struct WorkerArguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  int threads = 0;      // 0: its share of the cores
+  std::string metrics;  // serve Prometheus metrics at this HOST:PORT; "": do not
+};
+// One worker of a simulation that another process coordinates.
+absl::Status Worker(const WorkerArguments& arguments, const WorkersFlags& flags, const LogFlags& log_flags);
 
 struct ClientArguments {
   std::string config;

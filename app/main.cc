@@ -57,10 +57,21 @@ int Run(int argc, char** argv) {
   auto* worker_command =
       app.add_subcommand("worker", "Train clients of a simulation that another process coordinates");
   add_config(worker_command);
-  worker_command->add_option("--workers", flags.workers, kWorkers)->check(CLI::Range(1, 1024));
+  WorkerArguments worker;
+  worker_command->add_option("--workers", worker.threads, kWorkers)->check(CLI::Range(1, 1024));
+  worker_command
+      ->add_option("--metrics", worker.metrics,
+                   "Serve this worker's Prometheus metrics at this address, e.g. 127.0.0.1:9465")
+      ->type_name("HOST:PORT");
   workers.AddPatienceTo(worker_command);
-  worker_command->callback(
-      [&] { action = [&] { return Worker(config, overrides, workers, flags.workers); }; });
+  flags.log.AddTo(worker_command);
+  worker_command->callback([&] {
+    action = [&] {
+      worker.config = config;
+      worker.overrides = overrides;
+      return Worker(worker, workers, flags.log);
+    };
+  });
 
   ClientArguments client;
   auto* client_command =

@@ -106,6 +106,20 @@ void Monitoring::SetClients(std::function<Connections()> connections, std::funct
   if (endpoint_->page() != nullptr) endpoint_->page()->SetMoment(std::move(moment));
 }
 
+absl::StatusOr<std::unique_ptr<HttpServer>> ServeMetrics(const std::string& address,
+                                                         std::function<std::string()> text, Log& log) {
+  if (address.empty()) return nullptr;
+  auto server = std::make_unique<HttpServer>();
+  server->Get("/metrics", "text/plain; version=0.0.4; charset=utf-8",
+              [text = std::move(text)] { return HttpAnswer{.body = text()}; });
+  const absl::Status started = server->Start(address);
+  if (!started.ok()) return Annotate(started, "--metrics");
+  const std::string host = address.substr(0, address.rfind(':'));
+  log.Write({.name = "serving_metrics",
+             .message = absl::StrCat("metrics: http://", host, ":", server->port(), "/metrics")});
+  return server;
+}
+
 absl::StatusOr<LiveChange> ParseChange(const v1::Experiment& config,
                                        const std::map<std::string, std::string>& set) {
   constexpr std::string_view kRate = "training.learning_rate_factor",

@@ -15,6 +15,7 @@
 #include "muster/v1/experiment.pb.h"
 #include "server/journal/journal.h"
 #include "server/monitoring/event_log.h"
+#include "server/monitoring/http_server.h"
 #include "server/monitoring/monitoring_endpoint.h"
 #include "simulation/simulated_federation.h"
 
@@ -46,6 +47,11 @@ class Monitoring {
   EventLog events_;
   std::unique_ptr<MonitoringEndpoint> endpoint_;  // nullptr: nothing is served
 };
+
+// Serves what `text` gives at http://ADDRESS/metrics and says so in the log; nullptr for the address "".
+// INVALID_ARGUMENT for one that cannot be had.
+absl::StatusOr<std::unique_ptr<HttpServer>> ServeMetrics(const std::string& address,
+                                                         std::function<std::string()> text, Log& log);
 
 // A change of the running federation, in terms of the configuration it runs by.
 absl::StatusOr<LiveChange> ParseChange(const v1::Experiment& config,

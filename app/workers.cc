@@ -200,7 +200,7 @@ absl::StatusOr<std::unique_ptr<Workers>> Workers::Gather(const WorkersFlags& fla
 }
 
 absl::Status WorkFor(const WorkerPlace& place, const v1::Experiment& config, const WorkersFlags& flags,
-                     int threads) {
+                     int threads, const std::function<void(double)>& trained) {
   // A launcher's signal is meant for all: rank 0 finishes its round, and then ends the workers. A second one
   // ends this process at once.
   struct sigaction wait {};
@@ -215,7 +215,7 @@ absl::Status WorkFor(const WorkerPlace& place, const v1::Experiment& config, con
                                              .threads = threads,
                                              .common = CommonTo(config, federation->data())}));
   MUSTER_RETURN_IF_ERROR(group->Form());
-  return Annotate(federation->Work(*group), absl::StrCat("worker ", place.rank));
+  return Annotate(federation->Work(*group, trained), absl::StrCat("worker ", place.rank));
 }
 
 }  // namespace muster

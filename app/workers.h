@@ -76,9 +76,9 @@ class Workers {
   std::unique_ptr<WorkerGroup> group_;
 };
 
-// Takes part as the worker that `place` says, until rank 0 ends it.
+// Takes part as the worker that `place` says, until rank 0 ends it. `trained`: as ServeAsWorker's.
 absl::Status WorkFor(const WorkerPlace& place, const v1::Experiment& config, const WorkersFlags& flags,
-                     int threads);
+                     int threads, const std::function<void(double)>& trained = {});
 
 }  // namespace muster
 

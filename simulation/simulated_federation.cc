@@ -163,8 +163,8 @@ absl::StatusOr<std::vector<float>> SimulatedFederation::RunOnWorkers(WorkerGroup
   return RunWith(pool, journal, std::move(listeners));
 }
 
-absl::Status SimulatedFederation::Work(WorkerGroup& group) {
-  return ServeAsWorker(*clients_, *workers_, group);
+absl::Status SimulatedFederation::Work(WorkerGroup& group, const std::function<void(double)>& trained) {
+  return ServeAsWorker(*clients_, *workers_, group, trained);
 }
 
 absl::StatusOr<std::vector<float>> SimulatedFederation::RunWith(ClientPool& pool, Journal* journal,

@@ -45,7 +45,7 @@ class SimulatedFederation {
                                                   Journal* journal, const std::string& states,
                                                   std::vector<RoundListener*> listeners);
   // Trains virtual clients for rank 0 of `group`, which has the same configuration (see ServeAsWorker).
-  absl::Status Work(WorkerGroup& group);
+  absl::Status Work(WorkerGroup& group, const std::function<void(double)>& trained = {});
   // Runs with other clients than virtual ones; `pool` outlives the call.
   absl::StatusOr<std::vector<float>> RunWith(ClientPool& pool, Journal* journal,
                                              std::vector<RoundListener*> listeners);

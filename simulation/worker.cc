@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -88,8 +89,9 @@ struct Job {
 
 class Worker {
  public:
-  Worker(const VirtualClients& clients, WorkerThreads& threads, double heartbeat_seconds)
-      : clients_(clients), heartbeat_seconds_(heartbeat_seconds) {
+  Worker(const VirtualClients& clients, WorkerThreads& threads, double heartbeat_seconds,
+         const std::function<void(double)>& trained)
+      : clients_(clients), heartbeat_seconds_(heartbeat_seconds), trained_(trained) {
     // All of the trainers' threads take jobs until there are no more to come.
     training_ = std::thread([this, &threads] {
       threads.ForEach(threads.count(), [this](LocalTrainer& trainer, int64_t) {
@@ -182,6 +184,7 @@ class Worker {
     const Clock::time_point start = Clock::now();
     const auto answer = [&] {
       job.answer.set_seconds(std::chrono::duration<double>(Clock::now() - start).count());
+      if (trained_) trained_(job.answer.seconds());
       return std::move(job.answer);
     };
     std::string bytes;
@@ -197,6 +200,7 @@ class Worker {
 
   const VirtualClients& clients_;
   const double heartbeat_seconds_;
+  const std::function<void(double)>& trained_;
   Mutex mutex_;
   CondVar changed_;
   std::deque<Job> jobs_ ABSL_GUARDED_BY(mutex_);
@@ -206,8 +210,9 @@ class Worker {
 
 }  // namespace
 
-absl::Status ServeAsWorker(const VirtualClients& clients, WorkerThreads& threads, WorkerGroup& group) {
-  Worker worker(clients, threads, std::min(1.0, group.patience_seconds() / 5));
+absl::Status ServeAsWorker(const VirtualClients& clients, WorkerThreads& threads, WorkerGroup& group,
+                           const std::function<void(double)>& trained) {
+  Worker worker(clients, threads, std::min(1.0, group.patience_seconds() / 5), trained);
   while (true) {
     MUSTER_ASSIGN_OR_RETURN(const bool ended, worker.Serve(group.collective()));
     if (ended) return absl::OkStatus();

@@ -2,6 +2,8 @@
 #ifndef MUSTER_SIMULATION_WORKER_H_
 #define MUSTER_SIMULATION_WORKER_H_
 
+#include <functional>
+
 #include "core/status.h"
 #include "simulation/virtual_clients.h"
 #include "simulation/worker_group.h"
@@ -10,8 +12,10 @@
 namespace muster {
 
 // Works until rank 0 says that the simulation is over, from a group that is formed. UNAVAILABLE if rank 0 is
-// gone or went on without this worker.
-absl::Status ServeAsWorker(const VirtualClients& clients, WorkerThreads& threads, WorkerGroup& group);
+// gone or went on without this worker. `trained` is told how many seconds each client took, from the
+// trainers' threads; it may be empty.
+absl::Status ServeAsWorker(const VirtualClients& clients, WorkerThreads& threads, WorkerGroup& group,
+                           const std::function<void(double)>& trained = {});
 
 }  // namespace muster
 

@@ -19,7 +19,8 @@ using prometheus::Gauge;
 using prometheus::Histogram;
 
 const MetricInfo& Info(std::string_view name) {
-  for (const std::span<const MetricInfo> table : {AllMetrics(), ClientProcessMetricTable()}) {
+  for (const std::span<const MetricInfo> table :
+       {AllMetrics(), ClientProcessMetricTable(), WorkerProcessMetricTable()}) {
     const auto found = std::find_if(table.begin(), table.end(),
                                     [name](const MetricInfo& info) { return info.name == name; });
     if (found != table.end()) return *found;

@@ -115,6 +115,12 @@ constexpr MetricInfo kClientMetrics[] = {
 
 constexpr size_t kMostValues = 64;  // of one list of numbers that differ by a label
 
+constexpr MetricInfo kWorkerMetrics[] = {
+    {"muster_worker_rank", "gauge", "", "Number of this process in the group, from 1"},
+    {"muster_worker_threads", "gauge", "", "Clients that this process trains at a time"},
+    {"muster_worker_training_duration_seconds", "histogram", "", "Training of one client in this process"},
+};
+
 double Now() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
@@ -167,6 +173,7 @@ struct Metrics::Families : MetricFamilies {
 
 std::span<const MetricInfo> AllMetrics() { return kMetrics; }
 std::span<const MetricInfo> ClientProcessMetricTable() { return kClientMetrics; }
+std::span<const MetricInfo> WorkerProcessMetricTable() { return kWorkerMetrics; }
 
 std::pair<std::string, std::string> FailureLabels(const ClientFailure& failure) {
   return {StageLabel(failure.stage), CodeLabel(failure.code)};
@@ -192,6 +199,10 @@ std::string MetricsDocumentation() {
                   "\n## A client's process\n\n`muster client --metrics HOST:PORT` serves these, "
                   "`muster_build_info` and `process_*`.\n");
   add(kClientMetrics);
+  absl::StrAppend(&text,
+                  "\n## A worker's process\n\n`muster worker --metrics HOST:PORT` serves these, "
+                  "`muster_build_info` and `process_*`.\n");
+  add(kWorkerMetrics);
   return text;
 }
 

@@ -29,6 +29,7 @@ struct Connections {
 std::span<const MetricInfo> AllMetrics();
 // Those of a client's process, beside muster_build_info and process_*.
 std::span<const MetricInfo> ClientProcessMetricTable();
+std::span<const MetricInfo> WorkerProcessMetricTable();  // likewise of a simulation worker's process
 // Stage and code of a failure as labels: of a closed set of words, whatever a peer said.
 std::pair<std::string, std::string> FailureLabels(const ClientFailure& failure);
 // docs/metrics.md.

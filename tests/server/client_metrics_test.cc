@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "server/monitoring/metrics.h"
+#include "server/monitoring/worker_metrics.h"
 
 namespace muster {
 namespace {
@@ -49,6 +50,22 @@ TEST(ClientProcessMetrics, TheTableHoldsAllOfThem) {
   for (const MetricInfo& info : ClientProcessMetricTable())
     documented[std::string(info.name)] = std::string(info.type);
   EXPECT_EQ(shown, documented);
+}
+
+TEST(WorkerProcessMetrics, TellOfTrainingAndAreAllInTheTable) {
+  WorkerProcessMetrics metrics("fed", "1", 3, 2);
+  metrics.Trained(0.02);
+  metrics.Trained(0.03);
+  const std::string text = metrics.Text();
+  for (const char* line :
+       {"muster_worker_rank{federation=\"fed\"} 3", "muster_worker_threads{federation=\"fed\"} 2",
+        "muster_worker_training_duration_seconds_count{federation=\"fed\"} 2"}) {
+    EXPECT_THAT(text, HasSubstr(absl::StrCat("\n", line, "\n")));
+  }
+  for (const MetricInfo& info : WorkerProcessMetricTable()) {
+    EXPECT_THAT(text,
+                HasSubstr(absl::StrCat("# TYPE ", std::string(info.name), " ", std::string(info.type))));
+  }
 }
 
 }  // namespace
