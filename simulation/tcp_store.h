@@ -26,7 +26,7 @@ class TcpStore {
   TcpStore& operator=(const TcpStore&) = delete;
 
   int port() const;
-  // UNAVAILABLE if the keeper is gone.
+  // Others see it a moment later. UNAVAILABLE if the keeper is gone.
   absl::Status Set(const std::string& key, const std::string& value);
   absl::StatusOr<bool> Has(const std::string& key);
   // Waits for the key. DEADLINE_EXCEEDED if it does not come within `seconds`.
