@@ -110,9 +110,21 @@ v1::WorkerHello WorkerGroup::Hello() const {
 }
 
 absl::Status WorkerGroup::Form(const std::set<int>& gone) {
-  if (collective_ != nullptr) collective_->Close();
-  collective_.reset();
-  ++generation_;
+  // Who dies while a later group is formed is missing in the next one.
+  const int attempts = generation_ < 0 ? 1 : options_.place.size;
+  absl::Status formed;
+  for (int attempt = 0; attempt < attempts; ++attempt) {
+    if (collective_ != nullptr) collective_->Close();
+    collective_.reset();
+    ++generation_;
+    formed = FormOnce(gone);
+    if (formed.ok() || !connecting_failed_) break;
+  }
+  return formed;
+}
+
+absl::Status WorkerGroup::FormOnce(const std::set<int>& gone) {
+  connecting_failed_ = false;
   const int self = options_.place.rank;
   MUSTER_ASSIGN_OR_RETURN(const v1::WorkerGroupVerdict verdict, self == 0 ? Judge(gone) : Come());
   if (!verdict.refused().empty()) return InvalidInput(verdict.refused());
@@ -127,6 +139,7 @@ absl::Status WorkerGroup::Form(const std::set<int>& gone) {
                                           .rank = static_cast<int>(place - verdict.members().begin()),
                                           .size = verdict.members_size(),
                                           .deadline_seconds = options_.patience_seconds});
+  connecting_failed_ = !made.ok();
   MUSTER_RETURN_IF_ERROR(made.status());
   collective_ = *std::move(made);
   return absl::OkStatus();

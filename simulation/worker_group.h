@@ -72,6 +72,7 @@ class WorkerGroup {
  private:
   explicit WorkerGroup(WorkerGroupOptions options) : options_(std::move(options)) {}
 
+  absl::Status FormOnce(const std::set<int>& gone);
   std::string Key(const std::string& name) const;  // of this group, in the store
   // Rank 0: who came, and whether they fit together.
   absl::StatusOr<std::map<int, v1::WorkerHello>> Gather(const std::set<int>& gone);
@@ -84,6 +85,7 @@ class WorkerGroup {
   WorkerGroupOptions options_;
   std::unique_ptr<TcpStore> store_;
   int generation_ = -1;
+  bool connecting_failed_ = false;  // of those that came to the last group
   std::vector<Member> members_;
   std::shared_ptr<Collective> collective_;
 };

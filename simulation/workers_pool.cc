@@ -76,12 +76,14 @@ void WorkersPool::Leave() {
 
 absl::Status WorkersPool::FormAnew() {
   Leave();
-  const absl::Status formed = group_.Form(gone_);
-  if (!formed.ok()) return formed;
+  const std::vector<WorkerGroup::Member> before = group_.members();
+  MUSTER_RETURN_IF_ERROR(group_.Form(gone_));
   std::set<int> here;
   for (const WorkerGroup::Member& member : group_.members()) here.insert(member.rank);
-  for (int rank = 1; rank < group_.place().size; ++rank) {
-    if (!here.contains(rank)) gone_.insert(rank);
+  for (const WorkerGroup::Member& member : before) {
+    if (!here.contains(member.rank) && gone_.insert(member.rank).second) {
+      TellLoss(member, "it did not come when the others formed a new group");
+    }
   }
   Meet();
   return absl::OkStatus();
@@ -328,9 +330,13 @@ void WorkersPool::Lose(Peer& peer, const absl::Status& why) {
     }
     changed_.NotifyAll();
   }
-  told_(absl::StrCat("worker ", peer.member.rank, " (on ", peer.member.host,
-                     ") is lost; its clients go to the others: ", Message(why)));
+  TellLoss(peer.member, Message(why));
   for (const auto& other : peers_) Deal(*other);
+}
+
+void WorkersPool::TellLoss(const WorkerGroup::Member& member, std::string_view why) const {
+  told_(absl::StrCat("worker ", member.rank, " (on ", member.host,
+                     ") is lost; its clients go to the others: ", why));
 }
 
 bool WorkersPool::MustEnd() const {
