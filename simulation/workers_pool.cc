@@ -334,7 +334,7 @@ void WorkersPool::Lose(Peer& peer, const absl::Status& why) {
   for (const auto& other : peers_) Deal(*other);
 }
 
-void WorkersPool::TellLoss(const WorkerGroup::Member& member, std::string_view why) const {
+void WorkersPool::TellLoss(const WorkerGroup::Member& member, const std::string& why) const {
   told_(absl::StrCat("worker ", member.rank, " (on ", member.host,
                      ") is lost; its clients go to the others: ", why));
 }

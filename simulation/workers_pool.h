@@ -72,7 +72,7 @@ class WorkersPool final : public VirtualClientPool {
   absl::Status Hear(Peer& peer, std::string_view bytes);
   absl::Status Take(Peer& peer, const v1::ClientAnswer& answer, std::span<const std::string_view> blobs);
   void Lose(Peer& peer, const absl::Status& why);
-  void TellLoss(const WorkerGroup::Member& member, std::string_view why) const;
+  void TellLoss(const WorkerGroup::Member& member, const std::string& why) const;
   // Trains here, or waits, until the bout is over or must be begun again.
   void Help(Bout& bout, const std::function<bool()>& cancelled);
   std::optional<size_t> NextHere(const std::function<bool()>& cancelled);
