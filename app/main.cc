@@ -63,7 +63,7 @@ int Run(int argc, char** argv) {
       ->add_option("--metrics", worker.metrics,
                    "Serve this worker's Prometheus metrics at this address, e.g. 127.0.0.1:9465")
       ->type_name("HOST:PORT");
-  workers.AddPatienceTo(worker_command);
+  workers.AddCommonTo(worker_command);
   flags.log.AddTo(worker_command);
   worker_command->callback([&] {
     action = [&] {

@@ -86,13 +86,19 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
 
 }  // namespace
 
-void WorkersFlags::AddPatienceTo(CLI::App* command) {
+void WorkersFlags::AddCommonTo(CLI::App* command) {
   command
       ->add_option(
           "--patience", patience_seconds,
           "Take a process for dead that does not come, or says nothing, for so many seconds (default: 60)")
       ->check(CLI::Range(1.0, 1e6))
       ->type_name("SECONDS");
+  command
+      ->add_option("--collective", collective,
+                   "How processes exchange vectors: gloo between CPUs (default), nccl between GPUs, one for "
+                   "each process; never shows in a result")
+      ->check(CLI::IsMember(Registry<Collective>::Get().Names()))
+      ->type_name("NAME");
 }
 
 void WorkersFlags::AddTo(CLI::App* command) {
@@ -101,7 +107,7 @@ void WorkersFlags::AddTo(CLI::App* command) {
                    "Train in so many worker processes, started by this one; --workers are threads of each")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
-  AddPatienceTo(command);
+  AddCommonTo(command);
 }
 
 int ThreadsOfProcess(int asked, int processes) {
@@ -122,6 +128,7 @@ absl::StatusOr<std::unique_ptr<LaunchedWorkers>> LaunchedWorkers::Start(
     command.insert(command.end(), arguments.begin(), arguments.end());
     std::vector<std::string> environment = EnvironmentWith({{"RANK", absl::StrCat(rank)},
                                                             {"WORLD_SIZE", absl::StrCat(count + 1)},
+                                                            {"LOCAL_RANK", absl::StrCat(rank)},
                                                             {"MASTER_ADDR", "127.0.0.1"},
                                                             {"MASTER_PORT", absl::StrCat(port)},
                                                             {"TORCHELASTIC_USE_AGENT_STORE", "False"}});
@@ -182,6 +189,7 @@ absl::StatusOr<std::unique_ptr<Workers>> Workers::Gather(const WorkersFlags& fla
   }
   auto workers = std::unique_ptr<Workers>(new Workers);
   WorkerGroupOptions options{.place = {.rank = 0, .size = flags.launch + 1, .host = "127.0.0.1", .port = 0},
+                             .collective = flags.collective,
                              .patience_seconds = flags.patience_seconds,
                              .threads = threads,
                              .common = CommonTo(config, federation.data())};
@@ -192,6 +200,7 @@ absl::StatusOr<std::unique_ptr<Workers>> Workers::Gather(const WorkersFlags& fla
   MUSTER_ASSIGN_OR_RETURN(workers->group_, WorkerGroup::Open(std::move(options)));
   if (flags.launch > 0) {
     arguments.push_back(absl::StrCat("--patience=", flags.patience_seconds));
+    arguments.push_back(absl::StrCat("--collective=", flags.collective));
     MUSTER_ASSIGN_OR_RETURN(workers->launched_,
                             LaunchedWorkers::Start(flags.launch, workers->group_->place().port, arguments));
   }
@@ -211,6 +220,7 @@ absl::Status WorkFor(const WorkerPlace& place, const v1::Experiment& config, con
   MUSTER_ASSIGN_OR_RETURN(const auto federation, SimulatedFederation::Create(config, threads));
   MUSTER_ASSIGN_OR_RETURN(const auto group,
                           WorkerGroup::Open({.place = place,
+                                             .collective = flags.collective,
                                              .patience_seconds = flags.patience_seconds,
                                              .threads = threads,
                                              .common = CommonTo(config, federation->data())}));

@@ -20,13 +20,14 @@ class App;
 
 namespace muster {
 
-// --launch, --patience.
+// --launch, --patience, --collective.
 struct WorkersFlags {
   int launch = 0;                // worker processes to start; 0: none
   double patience_seconds = 60;  // for processes that do not come or fall silent
+  std::string collective = "gloo";
 
   void AddTo(CLI::App* command);
-  void AddPatienceTo(CLI::App* command);
+  void AddCommonTo(CLI::App* command);  // those that all processes need
 };
 
 // Threads that train: what was asked for, or this process's share of the cores, of which `processes` (0: as

@@ -41,6 +41,17 @@ add_library(muster_torch_pch OBJECT "${PROJECT_SOURCE_DIR}/cmake/torch_pch.cc")
 target_link_libraries(muster_torch_pch PRIVATE muster_torch muster_warnings)  # same flags as its users
 target_precompile_headers(muster_torch_pch PRIVATE <torch/torch.h> <torch/script.h>)
 
+# Headers alone: the libraries are loaded when they are asked for, by a program that runs without them, too.
+set(MUSTER_NCCL_FOUND OFF)
+if(MUSTER_NCCL)
+  find_path(CUDA_INCLUDE_DIR cuda_runtime_api.h HINTS ENV CUDA_HOME ENV CUDA_PATH /usr/local/cuda PATH_SUFFIXES include)
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ENV NCCL_HOME "${CUDA_INCLUDE_DIR}" PATH_SUFFIXES include)
+  if(CUDA_INCLUDE_DIR AND NCCL_INCLUDE_DIR)
+    set(MUSTER_NCCL_FOUND ON)
+  endif()
+endif()
+message(STATUS "NCCL: ${MUSTER_NCCL_FOUND}")
+
 if(MUSTER_TESTS)
   find_package(GTest REQUIRED)
 endif()

@@ -81,3 +81,10 @@ function(muster_test)
   endif()
   set_tests_properties(${A_NAME} PROPERTIES TIMEOUT ${A_TIMEOUT} LABELS "${A_LABELS}")
 endfunction()
+
+# muster_uses_nccl(a.cc ...): these files see the headers of NCCL and CUDA, and not LibTorch's, which may be another
+# CUDA's.
+function(muster_uses_nccl)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_PRECOMPILE_HEADERS ON
+                              COMPILE_OPTIONS "-isystem;${NCCL_INCLUDE_DIR};-isystem;${CUDA_INCLUDE_DIR}")
+endfunction()

@@ -19,9 +19,11 @@ class TcpStore;
 // Send and Receive between the others go on; Broadcast and AllReduceSum fail, and a new group must be formed.
 //
 // No call outlasts the group's deadline: DEADLINE_EXCEEDED. UNAVAILABLE if a process it needs is gone, or the
-// group is closed. ABORTED if the group broke down because of another process. Send and Receive may be called from several threads: messages from one process to another
-// arrive in the order in which they were sent, and none after one that failed; only one thread at a time may
-// receive from the same process. The other calls come from one thread, in the same order in every process.
+// group is closed. ABORTED if the group broke down because of another process. Making one is
+// INVALID_ARGUMENT if this machine lacks what it needs. Send and Receive may be called from several threads:
+// messages from one process to another arrive in the order in which they were sent, and none after one that
+// failed; only one thread at a time may receive from the same process. The other calls come from one thread,
+// in the same order in every process.
 class Collective {
  public:
   using Interface = Collective;
@@ -32,6 +34,7 @@ class Collective {
     std::string prefix;         // of the group's keys there; no other group's
     int rank = 0;
     int size = 1;
+    int local_rank = 0;  // among the processes of this machine: each may have a device of its own
     double deadline_seconds = 60;
   };
 

@@ -35,11 +35,13 @@ absl::StatusOr<int> Number(const char* name, int least, int most) {
 struct Launcher {
   const char* rank;
   const char* size;
+  const char* local_rank;
 };
-constexpr Launcher kLaunchers[] = {{"RANK", "WORLD_SIZE"},
-                                   {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
-                                   {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"},
-                                   {"SLURM_PROCID", "SLURM_NTASKS"}};
+constexpr Launcher kLaunchers[] = {
+    {"RANK", "WORLD_SIZE", "LOCAL_RANK"},
+    {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"},
+    {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"},
+    {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"}};
 
 // A batch script of Slurm sees the job's number of tasks, but is itself no task of a step.
 bool IsSlurmBatchScript() {
@@ -67,6 +69,9 @@ absl::StatusOr<std::optional<WorkerPlace>> PlaceFromEnvironment() {
   MUSTER_ASSIGN_OR_RETURN(place.size, Number(launcher->size, 1, kMostProcesses));
   MUSTER_ASSIGN_OR_RETURN(place.rank, Number(launcher->rank, 0, place.size - 1));
   if (place.size == 1) return std::nullopt;
+  if (!Environment(launcher->local_rank).empty()) {
+    MUSTER_ASSIGN_OR_RETURN(place.local_rank, Number(launcher->local_rank, 0, place.size - 1));
+  }
   place.host = Environment("MASTER_ADDR");
   if (place.host.empty()) {
     return InvalidInput(absl::StrCat("MASTER_ADDR: not set; ", launcher->size, " says that there are ",
@@ -93,7 +98,21 @@ absl::StatusOr<std::unique_ptr<WorkerGroup>> WorkerGroup::Open(WorkerGroupOption
                                           .keeper = place.rank == 0,
                                           .deadline_seconds = group->options_.patience_seconds}));
   place.port = group->store_->port();
+  group->options_.common["collective"] = group->options_.collective;
+  group->able_ = group->MakeCollective(absl::StrCat("muster/alone/", place.rank), 0, 1).status();
+  if (place.rank == 0) MUSTER_RETURN_IF_ERROR(group->able_);
   return group;
+}
+
+absl::StatusOr<std::unique_ptr<Collective>> WorkerGroup::MakeCollective(const std::string& prefix, int rank,
+                                                                        int size) {
+  return Registry<Collective>::Get().Create({.name = options_.collective, .options = {}},
+                                            {.store = store_.get(),
+                                             .prefix = prefix,
+                                             .rank = rank,
+                                             .size = size,
+                                             .local_rank = options_.place.local_rank,
+                                             .deadline_seconds = options_.patience_seconds});
 }
 
 std::string WorkerGroup::Key(const std::string& name) const {
@@ -106,6 +125,7 @@ v1::WorkerHello WorkerGroup::Hello() const {
   hello.set_threads(options_.threads);
   hello.set_host(HostName());
   for (const auto& [name, value] : options_.common) (*hello.mutable_common())[name] = value;
+  if (!able_.ok()) hello.set_unable(Message(able_));
   return hello;
 }
 
@@ -132,13 +152,8 @@ absl::Status WorkerGroup::FormOnce(const std::set<int>& gone) {
   if (place == verdict.members().end()) {
     return absl::UnavailableError("rank 0 goes on without this worker: it was taken for dead");
   }
-  absl::StatusOr<std::unique_ptr<Collective>> made =
-      Registry<Collective>::Get().Create({.name = options_.collective, .options = {}},
-                                         {.store = store_.get(),
-                                          .prefix = Key("collective"),
-                                          .rank = static_cast<int>(place - verdict.members().begin()),
-                                          .size = verdict.members_size(),
-                                          .deadline_seconds = options_.patience_seconds});
+  absl::StatusOr<std::unique_ptr<Collective>> made = MakeCollective(
+      Key("collective"), static_cast<int>(place - verdict.members().begin()), verdict.members_size());
   connecting_failed_ = !made.ok();
   MUSTER_RETURN_IF_ERROR(made.status());
   collective_ = *std::move(made);
@@ -218,10 +233,11 @@ absl::Status WorkerGroup::Check(int rank, const v1::WorkerHello& hello) const {
     if (theirs == hello.common().end() || theirs->second != value) {
       return InvalidInput(
           absl::StrCat(who, " has another ", name,
-                       " than rank 0; start all processes with the same program, configuration, --set "
-                       "and data"));
+                       " than rank 0; start all processes with the same program, configuration, --set, "
+                       "--collective and data"));
     }
   }
+  if (!hello.unable().empty()) return InvalidInput(absl::StrCat(who, ": ", hello.unable()));
   return absl::OkStatus();
 }
 

@@ -22,14 +22,15 @@ namespace muster {
 struct WorkerPlace {
   int rank = 0;  // 0 coordinates
   int size = 1;
-  std::string host;  // of rank 0
+  int local_rank = 0;  // among those on this machine
+  std::string host;    // of rank 0
   int port = 0;
 };
 
 // What a launcher left in the environment: RANK and WORLD_SIZE (torchrun), OMPI_COMM_WORLD_RANK and _SIZE
-// (mpirun) or SLURM_PROCID and SLURM_STEP_NUM_TASKS or SLURM_NTASKS (srun), in this order; MASTER_ADDR,
-// MASTER_PORT. None of the first, or a size of 1: no place. INVALID_ARGUMENT for numbers that cannot be, and
-// without an address.
+// (mpirun) or SLURM_PROCID and SLURM_STEP_NUM_TASKS or SLURM_NTASKS (srun), in this order, with LOCAL_RANK,
+// OMPI_COMM_WORLD_LOCAL_RANK or SLURM_LOCALID; MASTER_ADDR, MASTER_PORT. None of the first, or a size of 1:
+// no place. INVALID_ARGUMENT for numbers that cannot be, and without an address.
 absl::StatusOr<std::optional<WorkerPlace>> PlaceFromEnvironment();
 
 struct WorkerGroupOptions {
@@ -52,8 +53,9 @@ class WorkerGroup {
     std::string host;
   };
 
-  // Rank 0 opens the store (on any free port if the place has none), the others connect to it. Errors as
-  // TcpStore::Open.
+  // Rank 0 opens the store (on any free port if the place has none), the others connect to it, and each finds
+  // out whether the collective works on its machine: rank 0 fails if not, another will say so when all meet.
+  // Errors as TcpStore::Open's and the collective's.
   static absl::StatusOr<std::unique_ptr<WorkerGroup>> Open(WorkerGroupOptions options);
 
   // All processes meet and form a group. At rank 0 only: without those in `gone`, by the rank they were
@@ -78,12 +80,14 @@ class WorkerGroup {
   absl::StatusOr<std::map<int, v1::WorkerHello>> Gather(const std::set<int>& gone);
   absl::Status Check(int rank, const v1::WorkerHello& hello) const;
   absl::StatusOr<v1::WorkerGroupVerdict> Judge(const std::set<int>& gone);
+  absl::StatusOr<std::unique_ptr<Collective>> MakeCollective(const std::string& prefix, int rank, int size);
   // The others: come, and hear what becomes of it.
   absl::StatusOr<v1::WorkerGroupVerdict> Come();
   v1::WorkerHello Hello() const;
 
   WorkerGroupOptions options_;
   std::unique_ptr<TcpStore> store_;
+  absl::Status able_;  // whether the collective works here
   int generation_ = -1;
   bool connecting_failed_ = false;  // of those that came to the last group
   std::vector<Member> members_;

@@ -233,6 +233,24 @@ TEST_F(WorkersTest, WhoIsAloneGivesUpInOneLine) {
   }
 }
 
+TEST_F(WorkersTest, WithoutAGpuNcclIsRefusedAtOnceInOneLine) {
+  if (std::filesystem::exists("/dev/nvidia0")) GTEST_SKIP() << "this machine has a GPU";
+  const int port = FreePort();
+  const auto launched = Start("launched", {Muster(), "simulate", Path("config.yaml"), "--launch", "2",
+                                           "--collective", "nccl", "--out", Path("run")});
+  const auto zero =
+      Start("zero", Ranked(0, 2, port, {"simulate", Path("config.yaml"), "--out", Path("run")}));
+  const auto one = Start("one", Ranked(1, 2, port, {"worker", Path("config.yaml"), "--collective", "nccl"}));
+  for (const auto* process : {&launched, &zero, &one}) {
+    EXPECT_EQ((*process)->Wait(), 2);
+    const std::string error = (*process)->error();
+    EXPECT_THAT(error, HasSubstr("--collective"));
+    EXPECT_EQ(std::count(error.begin(), error.end(), '\n'), 1) << error;
+  }
+  EXPECT_THAT(zero->error(), HasSubstr("worker 1 (on "));
+  EXPECT_FALSE(std::filesystem::exists(Path("run")));
+}
+
 TEST_F(WorkersTest, WrongPlacesAndTakenPortsAreNamed) {
   const auto refused = [this](std::vector<std::string> command) {
     Process process(std::move(command), folder_);
@@ -245,6 +263,8 @@ TEST_F(WorkersTest, WrongPlacesAndTakenPortsAreNamed) {
   EXPECT_THAT(refused({Muster(), "worker", config}), HasSubstr("MASTER_ADDR"));
   EXPECT_THAT(refused(Ranked(0, 2, 1234, {"worker", config})), HasSubstr("muster simulate"));
   EXPECT_THAT(refused(Ranked(3, 3, 1234, {"worker", config})), HasSubstr("RANK: '3'"));
+  EXPECT_THAT(refused({"env", "LOCAL_RANK=4", "RANK=1", "WORLD_SIZE=2", Muster(), "worker", config}),
+              HasSubstr("LOCAL_RANK: '4'"));
   EXPECT_THAT(refused({"env", "RANK=0", "WORLD_SIZE=two", Muster(), "simulate", config}),
               HasSubstr("WORLD_SIZE"));
   EXPECT_THAT(refused({"env", "RANK=1", "WORLD_SIZE=2", Muster(), "simulate", config}),
