@@ -40,7 +40,7 @@ struct TrainingJob {
 struct TrainingResult {
   int64_t num_samples = 0;  // of the client's training data
   int64_t steps = 0;
-  double train_loss = 0;  // mean over steps of the step's batch loss
+  double train_loss = 0;  // mean over steps of the step's batch loss; NaN: nobody asked for it
   double seconds = 0;
   // What else travels with the update: numbers, and vectors of the model's size at most.
   std::map<std::string, std::vector<double>> numbers = {};

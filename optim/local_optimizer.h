@@ -46,7 +46,7 @@ class Oracle {
 };
 
 struct StepReport {
-  double loss = 0;  // mean loss of the step's (first) batch, before the step
+  double loss = 0;  // mean loss of the step's (first) batch, before the step; NaN: it asked for none
 };
 
 // A local method, bound to the parameters it was made for. One per thread.

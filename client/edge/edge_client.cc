@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <thread>
 #include <utility>
@@ -535,10 +536,10 @@ std::string Describe(const EdgeEvent& event) {
           absl::StrCat("round ", round.round + 1, ": ", round.accepted ? "accepted" : "not taken");
       if (!round.accepted && !round.why.empty()) absl::StrAppend(&words, " (", round.why, ")");
       if (round.num_samples == 0) return words;
-      return absl::StrCat(
-          words,
-          absl::StrFormat("  %d samples  %d steps  train loss %.4f  %.1f s  up %d bytes", round.num_samples,
-                          round.steps, round.train_loss, round.seconds, round.upload_bytes));
+      absl::StrAppendFormat(&words, "  %d samples  %d steps", round.num_samples, round.steps);
+      if (!std::isnan(round.train_loss)) absl::StrAppendFormat(&words, "  train loss %.4f", round.train_loss);
+      absl::StrAppendFormat(&words, "  %.1f s  up %d bytes", round.seconds, round.upload_bytes);
+      return words;
     }
     std::string operator()(const Warning& warning) const { return absl::StrCat("warning: ", warning.text); }
   };

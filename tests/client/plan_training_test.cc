@@ -7,6 +7,7 @@
 #include "client/local_trainer.h"
 #include "core/random.h"
 #include "learning/dense.h"
+#include "tests/optim/optimizers.h"
 
 namespace muster {
 namespace {
@@ -67,7 +68,7 @@ TEST_P(PlanTrainingTest, EndsWhereAutogradEndsUpToRounding) {
 // Not those of tests; nor ALIAS, whose long steps by signs magnify what rounding leaves in its probe of the
 // smoothness.
 std::vector<std::string> Optimizers() {
-  std::vector<std::string> names = Registry<LocalOptimizer>::Get().Names();
+  std::vector<std::string> names = OptimizersThatLearn();
   std::erase_if(names, [](const std::string& name) {
     return name.starts_with("test_") || name == "alias" || name == "alias_vote";
   });

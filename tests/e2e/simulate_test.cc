@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <map>
+#include <sstream>
 
 #include "tests/e2e/fixture.h"
 
@@ -37,6 +39,32 @@ TEST_F(SimulateTest, SameBitsForAnyNumberOfWorkers) {
   EXPECT_EQ(ModelHash("w1"), ModelHash("w4"));
   ASSERT_EQ(Simulate("other", {"--set", "seed=4"}).code, 0);
   EXPECT_NE(ModelHash("w1"), ModelHash("other"));
+}
+
+TEST_F(SimulateTest, WithoutTrainingRoundsRunAndTheModelStaysAsItWas) {
+  const std::vector<std::string> none = {"--set", "training.optimizer=none", "--set", "record.pins=true"};
+  for (const auto& [out, ways] : std::map<std::string, std::vector<std::string>>{
+           {"threads", {"--workers", "2"}}, {"processes", {"--launch", "2"}}}) {
+    std::vector<std::string> arguments = none;
+    arguments.insert(arguments.end(), ways.begin(), ways.end());
+    const Result run = Simulate(out, arguments);
+    ASSERT_EQ(run.code, 0) << run.error;
+    EXPECT_EQ(Summary(out)["rounds"], 12);
+    EXPECT_GT(Summary(out)["upload_bytes"], 0);
+    std::istringstream rounds(ReadAll(Path(out) + "/rounds.jsonl"));
+    for (std::string line; std::getline(rounds, line);) {
+      const nlohmann::json record = nlohmann::json::parse(line);
+      EXPECT_FALSE(record.contains("train_loss")) << line;
+      EXPECT_EQ(record["update_norm"], 0.0);
+    }
+  }
+  EXPECT_EQ(ModelHash("threads"), ModelHash("processes"));
+  // A run that begins where that one began and learns nothing, either, ends there.
+  const Result pinned =
+      Simulate("pinned", {"--set", "training.optimizer=none", "--set", "seed=99", "--set",
+                          "pin.initial_model=" + Path("threads/initial_model.safetensors")});
+  ASSERT_EQ(pinned.code, 0) << pinned.error;
+  EXPECT_EQ(ModelHash("pinned"), ModelHash("threads"));
 }
 
 TEST_F(SimulateTest, TheEffectiveConfigurationGivesTheSameBits) {

@@ -1,4 +1,4 @@
-// The contract of every local optimiser.
+// The contract of every local optimiser that learns.
 #include "optim/local_optimizer.h"
 
 #include <gmock/gmock.h>
@@ -9,6 +9,8 @@
 #include <memory>
 #include <string>
 #include <vector>
+
+#include "tests/optim/optimizers.h"
 
 namespace muster {
 namespace {
@@ -147,8 +149,7 @@ TEST_P(LocalOptimizerTest, RefusesALearningRateOfZero) {
   EXPECT_THAT(Message(made.status()), HasSubstr("learning_rate"));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, LocalOptimizerTest,
-                         ::testing::ValuesIn(Registry<LocalOptimizer>::Get().Names()));
+INSTANTIATE_TEST_SUITE_P(All, LocalOptimizerTest, ::testing::ValuesIn(OptimizersThatLearn()));
 
 TEST(SgdPluginTest, NesterovNeedsMomentum) {
   const auto made = Registry<LocalOptimizer>::Get().Create({"sgd", {{"nesterov", true}}}, {});

@@ -9,6 +9,7 @@
 #include "core/config.h"
 #include "methods/method.h"
 #include "simulation/simulated_federation.h"
+#include "tests/optim/optimizers.h"
 
 namespace muster {
 namespace {
@@ -95,7 +96,7 @@ TEST_P(EverySimulatedMethod, StoppedAndResumedEndsWithTheSameBits) {
 // A method's correction changes where training goes, whatever makes the steps; with batches of their own and
 // unequally many steps no two of these can end in the same place.
 TEST_P(EverySimulatedMethod, WorksWithEveryLocalOptimiser) {
-  for (const std::string& optimizer : Registry<LocalOptimizer>::Get().Names()) {
+  for (const std::string& optimizer : OptimizersThatLearn()) {
     SCOPED_TRACE(optimizer);
     const std::string choice = absl::StrCat("training.optimizer=", optimizer);
     const auto plain = Train({choice});
