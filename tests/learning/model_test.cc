@@ -143,6 +143,7 @@ TEST(ModelSizeTest, AsPublished) {
   EXPECT_EQ(ParameterCount("lenet", {1, 8, 8}, 10), 61706);  // padded
   EXPECT_EQ(ParameterCount("cnn", {1, 28, 28}, 10), 1663370);
   EXPECT_EQ(ParameterCount("resnet18", {3, 32, 32}, 10), 11173962);
+  EXPECT_EQ(ParameterCount("simple_cnn", {3, 32, 32}, 10), 1626442);
 }
 
 TEST(ModelErrorTest, SaysWhatIsWrong) {
