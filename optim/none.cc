@@ -22,8 +22,9 @@ class None final : public LocalOptimizer {
   }
 };
 
-MUSTER_REGISTER(LocalOptimizer,
-                Plugin("none", "No training: asks for no gradient and leaves the model as it is").Make<None>());
+MUSTER_REGISTER(
+    LocalOptimizer,
+    Plugin("none", "No training: asks for no gradient and leaves the model as it is").Make<None>());
 
 }  // namespace
 }  // namespace muster

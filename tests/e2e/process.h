@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -79,11 +80,15 @@ class Process {
   int Wait() {
     for (int c = fgetc(output_); c != EOF; c = fgetc(output_)) rest_ += static_cast<char>(c);
     int status = 0;
-    waitpid(pid_, &status, 0);
+    rusage usage;
+    wait4(pid_, &status, 0, &usage);
+    peak_bytes_ = usage.ru_maxrss * 1024;
     pid_ = -1;
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
   const std::string& rest() const { return rest_; }
+  // After Wait: the most memory it held.
+  long peak_bytes() const { return peak_bytes_; }
   std::string error() const { return ReadAll(error_path_); }
 
  private:
@@ -91,6 +96,7 @@ class Process {
   pid_t pid_ = -1;
   FILE* output_ = nullptr;
   std::string rest_;
+  long peak_bytes_ = 0;
 };
 
 struct Result {
