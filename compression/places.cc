@@ -164,8 +164,14 @@ void AppendPlaces(std::span<const uint32_t> places, int64_t n, std::string& out)
   bits.Finish();
 }
 
-PlaceReader::PlaceReader(std::string_view bits, uint8_t coding, uint64_t count, uint64_t n)
-    : bits_(bits), kind_(coding >> kKindShift), parameter_(coding & kParameterMask), left_(count), n_(n) {
+PlaceReader::PlaceReader(const WireReader& wire, std::string_view bits, uint8_t coding, uint64_t count,
+                         uint64_t n)
+    : wire_(wire),
+      bits_(bits),
+      kind_(coding >> kKindShift),
+      parameter_(coding & kParameterMask),
+      left_(count),
+      n_(n) {
   if (kind_ == kFixed) parameter_ = FixedWidth(n);
   if (kind_ == kRice) at_ = last_one_ = count * static_cast<uint64_t>(parameter_);
 }
@@ -181,38 +187,34 @@ absl::StatusOr<PlaceReader> PlaceReader::Create(WireReader& wire, uint64_t count
   if (!known || parameter > kLargestParameter || (kind != kRice && parameter != 0)) {
     return wire.Error("coding of places", absl::StrCat("cannot be ", coding));
   }
-  PlaceReader start(bits, coding, count, size);
-  if (start.at_ > bytes * 8) return wire.Error("places", "are cut off");
-  PlaceReader reader = start;
-  const bool few = count <= size / 4;
-  std::vector<uint32_t> places(few ? count : std::min<uint64_t>(count, 1024));
-  while (reader.left_ > 0) {
-    if (reader.Next(places) == 0) return wire.Error("places", "are cut off, out of range or not increasing");
-  }
+  PlaceReader reader(wire, bits, coding, count, size);
+  const bool every_place_has_a_bit = size <= 1 || count <= bytes * 8;  // so many may be allocated for
+  if (reader.at_ > bytes * 8 || !every_place_has_a_bit) return wire.Error("places", "are cut off");
+  return reader;
+}
+
+absl::Status PlaceReader::Finish() const {
+  if (left_ > 0) return wire_.Error("places", "are cut off, out of range or not increasing");
   uint64_t place = 0;
-  if (kind == kBitmap && reader.NextPlace(place)) return wire.Error("places", "are more than their count");
-  const uint64_t used = kind == kBitmap ? size : reader.at_;
-  if (bytes != (used + 7) / 8) return wire.Error("places", "have trailing bytes");
-  if (!PaddingIsZero(reinterpret_cast<const uint8_t*>(bits.data()), used, 1)) {
-    return wire.Error("places", "have padding that is not zero");
+  if (kind_ == kBitmap && PlaceReader(*this).NextPlace(place)) {
+    return wire_.Error("places", "are more than their count");
   }
-  if (few) start.held_ = std::make_shared<const std::vector<uint32_t>>(std::move(places));
-  return start;
+  const uint64_t used = kind_ == kBitmap ? n_ : at_;
+  if (bits_.size() != (used + 7) / 8) return wire_.Error("places", "have trailing bytes");
+  if (!PaddingIsZero(reinterpret_cast<const uint8_t*>(bits_.data()), used, 1)) {
+    return wire_.Error("places", "have padding that is not zero");
+  }
+  return absl::OkStatus();
 }
 
 size_t PlaceReader::Next(std::span<uint32_t> chunk) {
-  size_t filled = 0;
-  if (held_ != nullptr) {
-    filled = std::min<uint64_t>(chunk.size(), left_);
-    std::copy_n(held_->end() - static_cast<ptrdiff_t>(left_), filled, chunk.begin());
-    left_ -= filled;
-    return filled;
-  }
   if (kind_ == kRice) return NextRice(chunk);
-  for (; filled < chunk.size() && left_ > 0; ++filled, --left_) {
+  size_t filled = 0;
+  for (; filled < chunk.size() && left_ > 0; ++filled) {
     uint64_t place = 0;
     if (!NextPlace(place)) return 0;
     chunk[filled] = static_cast<uint32_t>(place);
+    --left_;
   }
   return filled;
 }

@@ -4,11 +4,9 @@
 #define MUSTER_COMPRESSION_PLACES_H_
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "compression/wire.h"
 #include "core/status.h"
@@ -20,33 +18,35 @@ namespace muster {
 //   0         every place in as many bits as n - 1 needs
 //   128       a bitmap: bit i says that place i is held
 //   192 + b   Golomb-Rice: with g = place - previous place - 1 (the first: g = place), the b low bits of
-//   every
-//             g; then, for every g, g >> b zeros and a one
+//             every g; then, for every g, g >> b zeros and a one
 void AppendPlaces(std::span<const uint32_t> places, int64_t n, std::string& out);
 
-// Reads them in chunks, so that they are never held as a whole.
+// Reads them in chunks, so that they are never held as a whole. Copying one keeps its place.
 class PlaceReader {
  public:
-  // Checks all of it: INVALID_ARGUMENT for anything but `count` increasing places below n <= 2^32.
+  // For `count` places below n <= 2^32, of which `wire` is on the coding. INVALID_ARGUMENT where they cannot
+  // be that.
   static absl::StatusOr<PlaceReader> Create(WireReader& wire, uint64_t count, int64_t n);
 
-  // Fills the front of `chunk` with the next places; how many, 0 at the end.
+  // Fills the front of `chunk`, which must not be empty, with the next places, increasing and below n; how
+  // many: 0 at the end, and where they are malformed. Finish tells which.
   size_t Next(std::span<uint32_t> chunk);
+  // After Next was 0: INVALID_ARGUMENT unless it gave `count` places and nothing is left over.
+  absl::Status Finish() const;
 
  private:
-  PlaceReader(std::string_view bits, uint8_t coding, uint64_t count, uint64_t n);
+  PlaceReader(const WireReader& wire, std::string_view bits, uint8_t coding, uint64_t count, uint64_t n);
 
   size_t NextRice(std::span<uint32_t> chunk);
   // The place, of another coding, that starts at bit at_ and is below n; false if there is none.
   bool NextPlace(uint64_t& place);
 
+  WireReader wire_;  // for its errors
   std::string_view bits_;
   int kind_ = 0;
   int parameter_ = 0;
   uint64_t left_ = 0;
   uint64_t n_ = 0;
-  // All places, where they take no more than a byte an element of the whole vector: they are decoded once.
-  std::shared_ptr<const std::vector<uint32_t>> held_;
   uint64_t at_ = 0;        // the next bit
   uint64_t low_at_ = 0;    // kRice: of the next low bits,
   uint64_t last_one_ = 0;  // and behind the last one

@@ -65,7 +65,12 @@ absl::StatusOr<ExactSum::Term> ExactSum::StartTerm(double weight, float largest)
   weights_ += weight_units;
   ++terms_;
   const double scale = weight / bound_ * kUnit;
-  return Term(sum_, scale, largest * scale < 0x1.0p51);
+  return Term(sum_, weight_units, scale, largest * scale < 0x1.0p51);
+}
+
+void ExactSum::TakeBack(const Term& term) {
+  weights_ -= term.weight_;
+  --terms_;
 }
 
 absl::Status ExactSum::Add(std::span<const float> x, double weight) {
@@ -97,12 +102,15 @@ void ExactSum::Term::Add(int64_t offset, std::span<const float> x) const {
 }
 
 void ExactSum::Term::AddAt(std::span<const uint32_t> places, std::span<const float> x) const {
-  // Places are far apart: ask for the memory some of them ahead.
-  constexpr size_t kAhead = 32;
-  for (size_t i = 0; i < places.size(); ++i) {
-    if (i + kAhead < places.size()) __builtin_prefetch(&sum_[places[i + kAhead]], 1);
-    sum_[places[i]] += std::llrint(x[i] * scale_);
-  }
+  for (size_t i = 0; i < places.size(); ++i) sum_[places[i]] += std::llrint(x[i] * scale_);
+}
+
+void ExactSum::Term::TakeBackAt(std::span<const uint32_t> places, std::span<const float> x) const {
+  for (size_t i = 0; i < places.size(); ++i) sum_[places[i]] -= std::llrint(x[i] * scale_);
+}
+
+void ExactSum::Term::Prefetch(std::span<const uint32_t> places) const {
+  for (const uint32_t place : places) __builtin_prefetch(&sum_[place], 1);
 }
 
 void ExactSum::Term::AddSigns(int64_t offset, std::span<const uint8_t> signs, int64_t count,

@@ -38,21 +38,30 @@ class ExactSum {
     void Add(int64_t offset, std::span<const float> x) const;
     // x[i] is element places[i]; places are distinct.
     void AddAt(std::span<const uint32_t> places, std::span<const float> x) const;
+    // Undoes AddAt with the same arguments, to the bit.
+    void TakeBackAt(std::span<const uint32_t> places, std::span<const float> x) const;
+    // Asks for the memory of these places ahead of AddAt: they are far apart.
+    void Prefetch(std::span<const uint32_t> places) const;
     // Bit i of `signs` (the lowest bit of a byte first) says that element offset + i is -magnitude, else
     // +magnitude, for i < count.
     void AddSigns(int64_t offset, std::span<const uint8_t> signs, int64_t count, float magnitude) const;
 
    private:
     friend class ExactSum;
-    Term(std::span<int64_t> sum, double scale, bool small) : sum_(sum), scale_(scale), small_(small) {}
+    Term(std::span<int64_t> sum, int64_t weight, double scale, bool small)
+        : sum_(sum), weight_(weight), scale_(scale), small_(small) {}
 
     std::span<int64_t> sum_;
-    double scale_;  // fixed-point units in 1.0, times the weight
-    bool small_;    // every |x| * scale_ is below 2^51
+    int64_t weight_;  // in units of 2^-60 of the bound
+    double scale_;    // fixed-point units in 1.0, times the weight
+    bool small_;      // every |x| * scale_ is below 2^51
   };
   // Counts the term and its weight at once. Refuses, leaving the sum as it was: INVALID_ARGUMENT for a bad
   // weight as Add(), or if not 0 <= largest <= kLargest.
   absl::StatusOr<Term> StartTerm(double weight, float largest);
+  // For a decoder that meets an error on its way and has taken back the pieces: as if the term had never been
+  // started.
+  void TakeBack(const Term& term);
 
   static constexpr float kLargest = 0x1.0p20f;
 

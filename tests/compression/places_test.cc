@@ -27,6 +27,7 @@ absl::StatusOr<std::vector<uint32_t>> Read(const std::string& bytes, uint64_t co
   std::vector<uint32_t> places, chunk(100);
   while (const size_t filled = reader.Next(chunk))
     places.insert(places.end(), chunk.begin(), chunk.begin() + filled);
+  MUSTER_RETURN_IF_ERROR(reader.Finish());
   return places;
 }
 std::vector<uint32_t> RandomPlaces(int64_t n, int64_t k) {
