@@ -23,7 +23,7 @@ MUSTER_KERNEL void Encode(const float* x, size_t n, uint16_t* out) {
     out[i] = static_cast<uint16_t>((rounded < kInfinity ? rounded : kInfinity - 1U) | (bits >> 16 & 0x8000));
   }
 }
-MUSTER_KERNEL uint16_t Largest(const uint16_t* values, size_t n) {
+MUSTER_KERNEL uint16_t LargestValue(const uint16_t* values, size_t n) {
   uint16_t largest = 0;
   for (size_t i = 0; i < n; ++i) largest = std::max<uint16_t>(largest, values[i] & 0x7fff);
   return largest;
@@ -45,7 +45,7 @@ class Bfloat16 final : public Bucketed {
  protected:
   const char* name() const override { return "bfloat16"; }
   size_t BucketBytes(uint16_t /*levels*/, size_t n) const override { return n * sizeof(uint16_t); }
-  bool EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey /*noise*/,
+  bool EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey /*noise*/, Ahead& /*ahead*/,
                     uint8_t* out) const override {
     if (!std::isfinite(LargestMagnitude(x))) return false;
     Encode(x.data(), x.size(), reinterpret_cast<uint16_t*>(out));
@@ -57,7 +57,7 @@ class Bfloat16 final : public Bucketed {
       const size_t count = std::min(kPiece, n - begin);
       uint16_t values[kPiece];
       std::memcpy(values, bucket + begin * sizeof(uint16_t), count * sizeof(uint16_t));
-      largest = std::max(largest, Largest(values, count));
+      largest = std::max(largest, LargestValue(values, count));
     }
     if (largest >= kInfinity) return InvalidInput("has a value that is not finite");
     return std::bit_cast<float>(static_cast<uint32_t>(largest) << 16);

@@ -38,12 +38,15 @@ absl::StatusOr<Payload> Bucketed::Compress(std::span<const float> x, const Layou
   AppendNumber(static_cast<uint32_t>(bucket), payload.bytes);
   AppendNumber(levels_, payload.bytes);
   std::vector<uint8_t> encoded;  // of one bucket: it stays in the cache until it is appended
+  Ahead ahead{.next = x.first(std::min(bucket, x.size())), .largest = {}};
   for (size_t begin = 0; begin < x.size(); begin += bucket) {
-    const std::span<const float> part = x.subspan(begin, std::min(bucket, x.size() - begin));
+    const std::span<const float> part = ahead.next;
+    const std::span<const float> rest = x.subspan(begin + part.size());
+    ahead.next = rest.first(std::min(bucket, rest.size()));
     const uint64_t noise = random();
     encoded.resize(BucketBytes(levels_, part.size()));
     const NoiseKey key_of_bucket{static_cast<uint32_t>(noise), static_cast<uint32_t>(noise >> 32)};
-    if (!EncodeBucket(part, levels_, key_of_bucket, encoded.data())) {
+    if (!EncodeBucket(part, levels_, key_of_bucket, ahead, encoded.data())) {
       return CheckFinite(part, static_cast<int64_t>(begin));
     }
     payload.bytes.append(reinterpret_cast<const char*>(encoded.data()), encoded.size());

@@ -4,12 +4,14 @@
 #define MUSTER_COMPRESSION_BUCKETED_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
 #include "absl/functional/function_ref.h"
 #include "compression/compressor.h"
 #include "compression/noise.h"
+#include "core/magnitude.h"
 
 namespace muster {
 
@@ -33,9 +35,19 @@ class Bucketed : public Compressor {
   virtual bool KnowsLevels(uint16_t levels) const { return levels == 0; }
   // Bytes of a bucket of n elements.
   virtual size_t BucketBytes(uint16_t levels, size_t n) const = 0;
-  // Writes BucketBytes to memory aligned for any number. False if an element is NaN or infinite.
-  virtual bool EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey noise,
+  // What buckets that are encoded one after another can tell each other.
+  struct Ahead {
+    std::span<const float> next;   // the bucket after this one; empty: none
+    std::optional<float> largest;  // its LargestMagnitude, where an encoder saw it on its way
+  };
+  // Writes BucketBytes to memory aligned for any number. False if an element is NaN or infinite. Comes with
+  // what the call before left in ahead.largest: about x.
+  virtual bool EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey noise, Ahead& ahead,
                             uint8_t* out) const = 0;
+  // LargestMagnitude(x).
+  static float Largest(std::span<const float> x, const Ahead& ahead) {
+    return ahead.largest ? *ahead.largest : LargestMagnitude(x);
+  }
   // An upper bound of what n elements decode to in magnitude, or what is wrong: reader.Error-like messages.
   virtual absl::StatusOr<float> CheckBucket(const uint8_t* bucket, uint16_t levels, size_t n) const = 0;
   // Decodes elements [begin, begin + out.size()) of a bucket of n that CheckBucket accepted; begin is a

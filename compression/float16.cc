@@ -24,7 +24,7 @@ float InverseUnit(int exponent) {
   return std::bit_cast<float>(static_cast<uint32_t>(141 - exponent + 127) << 23);
 }
 
-MUSTER_KERNEL uint16_t Largest(const uint16_t* halves, size_t n) {
+MUSTER_KERNEL uint16_t LargestHalf(const uint16_t* halves, size_t n) {
   uint16_t largest = 0;
   for (size_t i = 0; i < n; ++i) largest = std::max<uint16_t>(largest, halves[i] & 0x7fff);
   return largest;
@@ -50,14 +50,14 @@ class Float16 final : public Bucketed {
  protected:
   const char* name() const override { return "float16"; }
   size_t BucketBytes(uint16_t /*levels*/, size_t n) const override { return (1 + n) * sizeof(uint16_t); }
-  bool EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey /*noise*/,
+  bool EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey /*noise*/, Ahead& ahead,
                     uint8_t* out) const override {
-    const auto largest = static_cast<int>(std::bit_cast<uint32_t>(LargestMagnitude(x)) >> 23);
+    const auto largest = static_cast<int>(std::bit_cast<uint32_t>(Largest(x, ahead)) >> 23);
     if (largest > kLargestExponent) return false;
     const int exponent = std::max(largest, kSmallestExponent);
     auto* const halves = reinterpret_cast<uint16_t*>(out);  // EncodeBucket's memory is aligned
     halves[0] = static_cast<uint16_t>(exponent);
-    EncodeHalves(x, InverseUnit(exponent), halves + 1);
+    ahead.largest = EncodeHalves(x, InverseUnit(exponent), halves + 1, ahead.next);
     return true;
   }
   absl::StatusOr<float> CheckBucket(const uint8_t* bucket, uint16_t /*levels*/, size_t n) const override {
@@ -69,7 +69,7 @@ class Float16 final : public Bucketed {
     for (size_t begin = 0; begin < n; begin += kPiece) {
       const size_t count = std::min(kPiece, n - begin);
       std::memcpy(halves, bucket + (1 + begin) * sizeof(uint16_t), count * sizeof(uint16_t));
-      largest = std::max(largest, Largest(halves, count));
+      largest = std::max(largest, LargestHalf(halves, count));
     }
     if (largest >= kInfinity) return InvalidInput("has a half that is not finite");
     float value = 0;

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/kernel.h"
+#include "core/magnitude.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -19,8 +20,7 @@ namespace muster {
 namespace {
 
 constexpr size_t kLanes = 16;
-// Kernels that work on a bucket in the cache ask for the bucket after it meanwhile.
-constexpr size_t kNextBucket = 4096;
+constexpr size_t kAhead = 512;  // elements of the next bucket that are on their way from memory
 
 // Lane i holds the terms of elements i, i + 16, ...; the tail goes on with the first lanes.
 double ReduceLanes(double* lanes) {
@@ -40,6 +40,9 @@ __attribute__((always_inline)) inline double LaneSum(const float* x, size_t n, c
   for (; i < n; ++i) lanes[i % kLanes] += term(x[i]);
   return ReduceLanes(lanes);
 }
+
+// Of magnitudes; NaN is larger than any.
+float Larger(float a, float b) { return std::isnan(a) || a > b ? a : b; }
 
 double Magnitude(float value) { return std::fabs(static_cast<double>(value)); }
 
@@ -131,7 +134,20 @@ bool HasF16c() {
   return HasAvx2();
 }
 
-// These return how many elements they did, and leave the rest of a vector to the portable form.
+// Magnitudes compared as integers, as LargestMagnitude does.
+MUSTER_AVX512 __m512i Larger(__m512i largest, const float* x) {
+  const __m512i magnitude = _mm512_and_si512(_mm512_loadu_si512(x), _mm512_set1_epi32(0x7fffffff));
+  return _mm512_max_epi32(largest, magnitude);
+}
+
+MUSTER_AVX512 float LargestLane(__m512i bits) {
+  int32_t lanes[16];
+  _mm512_storeu_si512(lanes, bits);
+  return std::bit_cast<float>(*std::max_element(lanes, lanes + 16));
+}
+
+// These return how many elements they did, and leave the rest of a vector to the portable form. `next` has as
+// many; `largest` becomes the largest magnitude of those that were reached.
 MUSTER_AVX512 size_t PackSigns512(const float* x, size_t n, uint8_t* signs, double* lanes) {
   __m512d low = _mm512_setzero_pd(), high = _mm512_setzero_pd();
   size_t i = 0;
@@ -167,16 +183,18 @@ __attribute__((target("avx2"))) size_t PackSigns256(const float* x, size_t n, ui
 }
 
 MUSTER_AVX512 size_t Round512(const float* x, size_t n, float inverse, int32_t levels, NoiseKey noise,
-                              uint8_t* codes) {
+                              uint8_t* codes, const float* next, float& largest) {
   const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   const __m512i most = _mm512_set1_epi32(levels + 1), least = _mm512_set1_epi32(1 - levels);
   const __m512i offset = _mm512_set1_epi32(levels - 1), one = _mm512_set1_epi32(0x3f800000);
   const __m512i b = _mm512_set1_epi32(static_cast<int32_t>(noise.b));
   const __m512 factor = _mm512_set1_ps(inverse);
   __m512i counter = _mm512_add_epi32(first, _mm512_set1_epi32(static_cast<int32_t>(noise.a)));
+  __m512i largest_bits = _mm512_setzero_si512();
   size_t i = 0;
   for (; i + 16 <= n; i += 16) {
-    __builtin_prefetch(x + i + kNextBucket);
+    __builtin_prefetch(next + i + kAhead);
+    largest_bits = Larger(largest_bits, next + i);
     __m512i h = _mm512_xor_si512(counter, _mm512_srli_epi32(counter, 16));
     h = _mm512_add_epi32(_mm512_mullo_epi32(h, _mm512_set1_epi32(0x7feb352d)), b);
     h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 15));
@@ -189,6 +207,7 @@ MUSTER_AVX512 size_t Round512(const float* x, size_t n, float inverse, int32_t l
                      _mm512_cvtepi32_epi8(_mm512_add_epi32(level, offset)));
     counter = _mm512_add_epi32(counter, _mm512_set1_epi32(16));
   }
+  largest = LargestLane(largest_bits);
   return i;
 }
 
@@ -196,22 +215,25 @@ MUSTER_F16C size_t ToHalves256(const float* x, size_t n, float factor, uint16_t*
   const __m256 f = _mm256_set1_ps(factor);
   size_t i = 0;
   for (; i + 8 <= n; i += 8) {
-    if (i % 16 == 0) __builtin_prefetch(x + i + kNextBucket);
     const __m256 scaled = _mm256_mul_ps(_mm256_loadu_ps(x + i), f);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(halves + i),
                      _mm256_cvtps_ph(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
   return i;
 }
-MUSTER_AVX512 size_t ToHalves512(const float* x, size_t n, float factor, uint16_t* halves) {
+MUSTER_AVX512 size_t ToHalves512(const float* x, size_t n, float factor, uint16_t* halves, const float* next,
+                                 float& largest) {
   const __m512 f = _mm512_set1_ps(factor);
+  __m512i largest_bits = _mm512_setzero_si512();
   size_t i = 0;
   for (; i + 16 <= n; i += 16) {
-    __builtin_prefetch(x + i + kNextBucket);
+    __builtin_prefetch(next + i + kAhead);
+    largest_bits = Larger(largest_bits, next + i);
     const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(x + i), f);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(halves + i),
                         _mm512_cvtps_ph(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
+  largest = LargestLane(largest_bits);
   return i;
 }
 MUSTER_F16C size_t FromHalves256(const uint16_t* halves, size_t n, float unit, float* out) {
@@ -267,27 +289,42 @@ void UnpackSigns(const uint8_t* signs, float magnitude, std::span<float> out) {
   Unpack(signs, magnitude, out.data(), out.size());
 }
 
-void RoundToLevels(std::span<const float> x, float inverse, int32_t levels, NoiseKey noise, uint8_t* codes) {
+float RoundToLevels(std::span<const float> x, float inverse, int32_t levels, NoiseKey noise, uint8_t* codes,
+                    std::span<const float> next) {
   size_t done = 0;
+  float largest = 0;
 #if MUSTER_X86
-  if (HasAvx512()) done = Round512(x.data(), x.size(), inverse, levels, noise, codes);
+  if (HasAvx512()) {
+    const bool together = next.size() >= x.size();
+    done = Round512(x.data(), x.size(), inverse, levels, noise, codes, together ? next.data() : x.data(),
+                    largest);
+    if (together) next = next.subspan(done);
+    if (!together) largest = 0;
+  }
 #endif
   noise.a += static_cast<uint32_t>(done);
   portable::RoundToLevels(x.subspan(done), inverse, levels, noise, codes + done);
+  return Larger(largest, LargestMagnitude(next));
 }
 void RoundToLevels(std::span<const float> x, float inverse, int32_t levels, NoiseKey noise, uint16_t* codes) {
   Round(x.data(), x.size(), inverse, levels, noise, codes);
 }
 
-void EncodeHalves(std::span<const float> x, float factor, uint16_t* halves) {
+float EncodeHalves(std::span<const float> x, float factor, uint16_t* halves, std::span<const float> next) {
   size_t done = 0;
+  float largest = 0;
 #if MUSTER_X86
-  if (HasF16c()) {
-    done = HasAvx512() ? ToHalves512(x.data(), x.size(), factor, halves)
-                       : ToHalves256(x.data(), x.size(), factor, halves);
+  if (HasAvx512()) {
+    const bool together = next.size() >= x.size();
+    done = ToHalves512(x.data(), x.size(), factor, halves, together ? next.data() : x.data(), largest);
+    if (together) next = next.subspan(done);
+    if (!together) largest = 0;
+  } else if (HasF16c()) {
+    done = ToHalves256(x.data(), x.size(), factor, halves);
   }
 #endif
   portable::EncodeHalves(x.subspan(done), factor, halves + done);
+  return Larger(largest, LargestMagnitude(next));
 }
 void DecodeHalves(const uint16_t* halves, float unit, std::span<float> out) {
   size_t done = 0;

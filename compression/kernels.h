@@ -20,12 +20,15 @@ double PackSigns(std::span<const float> x, uint8_t* signs);
 void UnpackSigns(const uint8_t* signs, float magnitude, std::span<float> out);
 
 // codes_i = min(max(floor(x_i * inverse + u_i), -levels), levels) + levels, u_i from the upper noise bits of
-// element i, uniform in [0, 1). |x_i * inverse| < 2^31.
-void RoundToLevels(std::span<const float> x, float inverse, int32_t levels, NoiseKey noise, uint8_t* codes);
+// element i, uniform in [0, 1). |x_i * inverse| < 2^31. Returns LargestMagnitude(next), read while x, which
+// is in the cache, is encoded.
+float RoundToLevels(std::span<const float> x, float inverse, int32_t levels, NoiseKey noise, uint8_t* codes,
+                    std::span<const float> next);
 void RoundToLevels(std::span<const float> x, float inverse, int32_t levels, NoiseKey noise, uint16_t* codes);
 
 // halves_i = x_i * factor as IEEE half, to nearest, ties to even, for |x_i * factor| < 2^15; and back.
-void EncodeHalves(std::span<const float> x, float factor, uint16_t* halves);
+// Returns LargestMagnitude(next), likewise.
+float EncodeHalves(std::span<const float> x, float factor, uint16_t* halves, std::span<const float> next);
 void DecodeHalves(const uint16_t* halves, float unit, std::span<float> out);
 
 // The forms for any CPU. For tests: the others must equal them.

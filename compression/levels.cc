@@ -39,8 +39,8 @@ MUSTER_KERNEL void Scale(const uint8_t* codes, size_t n, float step, int32_t lev
 MUSTER_KERNEL void Scale(const uint16_t* codes, size_t n, float step, int32_t levels, float* out) {
   ScaleLoop(codes, n, step, levels, out);
 }
-MUSTER_KERNEL uint8_t Largest(const uint8_t* codes, size_t n) { return LargestLoop(codes, n); }
-MUSTER_KERNEL uint16_t Largest(const uint16_t* codes, size_t n) { return LargestLoop(codes, n); }
+MUSTER_KERNEL uint8_t LargestCode(const uint8_t* codes, size_t n) { return LargestLoop(codes, n); }
+MUSTER_KERNEL uint16_t LargestCode(const uint16_t* codes, size_t n) { return LargestLoop(codes, n); }
 
 // Bits of a code where codes are packed in bits.
 int Width(uint16_t levels) { return static_cast<int>(std::bit_width(2U * levels)); }
@@ -80,9 +80,11 @@ size_t Levels::BucketBytes(uint16_t levels, size_t n) const {
   return sizeof(float) + packed;
 }
 
-bool Levels::EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey noise, uint8_t* out) const {
-  const float largest = LargestMagnitude(x);
+bool Levels::EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey noise, Ahead& ahead,
+                          uint8_t* out) const {
+  const float largest = Largest(x, ahead);
   if (!std::isfinite(largest)) return false;
+  ahead.largest.reset();
   float step = largest < kSmallest ? 0 : Step(x, largest);
   if (!std::isfinite(step * levels)) step = std::nextafter(step, 0.0F);
   const float inverse = step > 0 ? 1 / step : 0;
@@ -100,9 +102,13 @@ bool Levels::EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey no
       RoundToLevels(x.subspan(begin, n), inverse, levels, piece_noise, codes.data());
       PackBits(large, Width(levels), out + begin / 8 * static_cast<size_t>(Width(levels)));
     } else if (Width(levels) == 8) {
-      RoundToLevels(x.subspan(begin, n), inverse, levels, piece_noise, out + begin);
+      // A bucket in several pieces sees the next one with its first.
+      const std::span<const float> next = begin == 0 ? ahead.next : std::span<const float>();
+      const float largest_of_next =
+          RoundToLevels(x.subspan(begin, n), inverse, levels, piece_noise, out + begin, next);
+      if (begin == 0) ahead.largest = largest_of_next;
     } else {
-      RoundToLevels(x.subspan(begin, n), inverse, levels, piece_noise, bytes);
+      RoundToLevels(x.subspan(begin, n), inverse, levels, piece_noise, bytes, {});
       if (levels == 1) {
         PackDigits(small, out + begin / kDigitsPerByte);
       } else {
@@ -121,7 +127,8 @@ absl::StatusOr<float> Levels::CheckBucket(const uint8_t* bucket, uint16_t levels
   if (std::signbit(step) || !std::isfinite(largest)) return InvalidInput(absl::StrCat("has the step ", step));
   if (levels == 1) {
     const size_t bytes = BucketBytes(levels, n) - sizeof step;
-    if (bytes > 0 && Largest(packed, bytes) >= kByteStates) return InvalidInput("has a level out of range");
+    if (bytes > 0 && LargestCode(packed, bytes) >= kByteStates)
+      return InvalidInput("has a level out of range");
     uint8_t last = bytes > 0 ? packed[bytes - 1] : 0;
     for (size_t digits = n % kDigitsPerByte; digits > 0 && last > 0 && digits-- > 0;) last /= 3;
     if (n % kDigitsPerByte != 0 && last != 0) return InvalidInput("has padding that is not zero");
@@ -135,12 +142,12 @@ absl::StatusOr<float> Levels::CheckBucket(const uint8_t* bucket, uint16_t levels
     uint16_t most = 0;
     if (levels > 127) {
       ReadCodes(packed, levels, begin, std::span(codes.data(), count));
-      most = Largest(codes.data(), count);
+      most = LargestCode(codes.data(), count);
     } else if (Width(levels) == 8) {
-      most = Largest(packed + begin, count);
+      most = LargestCode(packed + begin, count);
     } else {
       ReadCodes(packed, levels, begin, std::span(bytes, count));
-      most = Largest(bytes, count);
+      most = LargestCode(bytes, count);
     }
     if (most > 2 * levels) return InvalidInput("has a level out of range");
   }

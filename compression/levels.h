@@ -27,7 +27,8 @@ class Levels : public Bucketed {
   const char* name() const final { return "levels"; }
   bool KnowsLevels(uint16_t levels) const final { return levels >= 1 && levels <= 32767; }
   size_t BucketBytes(uint16_t levels, size_t n) const final;
-  bool EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey noise, uint8_t* out) const final;
+  bool EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey noise, Ahead& ahead,
+                    uint8_t* out) const final;
   absl::StatusOr<float> CheckBucket(const uint8_t* bucket, uint16_t levels, size_t n) const final;
   void DecodePiece(const uint8_t* bucket, uint16_t levels, size_t n, size_t begin,
                    std::span<float> out) const final;

@@ -59,7 +59,7 @@ class Natural final : public Bucketed {
  protected:
   const char* name() const override { return "natural"; }
   size_t BucketBytes(uint16_t /*levels*/, size_t n) const override { return n + PackedBytes(n, 1); }
-  bool EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey noise,
+  bool EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey noise, Ahead& /*ahead*/,
                     uint8_t* out) const override {
     if (!std::isfinite(PackSigns(x, out + x.size()))) return false;
     Exponents(x.data(), x.size(), noise, out);

@@ -53,7 +53,7 @@ class Sign final : public Bucketed {
     return sizeof(float) + PackedBytes(n, 1);
   }
 
-  bool EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey /*noise*/,
+  bool EncodeBucket(std::span<const float> x, uint16_t /*levels*/, NoiseKey /*noise*/, Ahead& /*ahead*/,
                     uint8_t* out) const override {
     const double sum = PackSigns(x, out + sizeof(float));
     if (!std::isfinite(sum)) return false;

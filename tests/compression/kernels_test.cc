@@ -4,8 +4,10 @@
 
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <vector>
 
+#include "core/magnitude.h"
 #include "core/random.h"
 
 namespace muster {
@@ -33,12 +35,12 @@ TEST_P(Kernels, OfThisCpuEqualThePortableOnes) {
   std::vector<uint8_t> codes(n), portable_codes(n);
   for (const int levels : {1, 7, 127}) {
     const float inverse = static_cast<float>(levels) / 16384;
-    RoundToLevels(x, inverse, levels, {.a = 5, .b = 6}, codes.data());
+    RoundToLevels(x, inverse, levels, {.a = 5, .b = 6}, codes.data(), {});
     portable::RoundToLevels(x, inverse, levels, {.a = 5, .b = 6}, portable_codes.data());
     EXPECT_EQ(codes, portable_codes) << levels;
   }
   std::vector<uint16_t> halves(n), portable_halves(n);
-  EncodeHalves(x, 1, halves.data());
+  EncodeHalves(x, 1, halves.data(), {});
   portable::EncodeHalves(x, 1, portable_halves.data());
   EXPECT_EQ(halves, portable_halves);
   std::vector<float> decoded(n), portable_decoded(n);
@@ -46,6 +48,31 @@ TEST_P(Kernels, OfThisCpuEqualThePortableOnes) {
   portable::DecodeHalves(halves.data(), 0.5F, portable_decoded);
   for (size_t i = 0; i < n; ++i) {
     ASSERT_EQ(std::bit_cast<uint32_t>(decoded[i]), std::bit_cast<uint32_t>(portable_decoded[i])) << i;
+  }
+}
+TEST_P(Kernels, TellTheLargestMagnitudeOfWhatComesNext) {
+  const size_t n = GetParam();
+  const std::vector<float> x = Values(n);
+  std::vector<uint8_t> codes(n);
+  std::vector<uint16_t> halves(n);
+  for (const size_t more : {size_t{0}, n / 2, n, n + 5}) {
+    std::vector<float> next = Values(more);
+    const auto told = [&] {
+      const float largest = RoundToLevels(x, 1.0F / 256, 127, {.a = 5, .b = 6}, codes.data(), next);
+      EXPECT_EQ(std::bit_cast<uint32_t>(EncodeHalves(x, 1, halves.data(), next)),
+                std::bit_cast<uint32_t>(largest));
+      return largest;
+    };
+    EXPECT_EQ(told(), LargestMagnitude(next)) << more;
+    for (const size_t place : {size_t{0}, more / 2, more - 1}) {
+      if (more == 0) break;
+      const float was = next[place];
+      next[place] = -1e30F;
+      EXPECT_EQ(told(), 1e30F) << more << " " << place;
+      next[place] = std::numeric_limits<float>::quiet_NaN();
+      EXPECT_TRUE(std::isnan(told())) << more << " " << place;
+      next[place] = was;
+    }
   }
 }
 INSTANTIATE_TEST_SUITE_P(Lengths, Kernels,
@@ -57,7 +84,7 @@ TEST(Kernels, EveryHalfComesBack) {
   std::vector<float> values(halves.size());
   std::vector<uint16_t> again(halves.size());
   DecodeHalves(halves.data(), 1, values);
-  EncodeHalves(values, 1, again.data());
+  EncodeHalves(values, 1, again.data(), {});
   EXPECT_EQ(again, halves);
   EXPECT_EQ(values[1], 0x1.0p-24F);
   EXPECT_EQ(values[0x3c00], 1.0F);
