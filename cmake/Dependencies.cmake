@@ -19,7 +19,7 @@ find_package(prometheus-cpp REQUIRED COMPONENTS core)
 find_package(PkgConfig REQUIRED)
 # Its flags decide the layout of its classes, so they come from where the library was built.
 pkg_check_modules(httplib REQUIRED IMPORTED_TARGET cpp-httplib)
-find_package(PkgConfig REQUIRED)
+pkg_check_modules(ISAL REQUIRED IMPORTED_TARGET libisal)   # CRC-32C
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)   # Debian ships no config package
 
 if(NOT MUSTER_TORCH_DIR AND DEFINED ENV{MUSTER_TORCH_DIR})

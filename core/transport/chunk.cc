@@ -1,7 +1,8 @@
 #include "core/transport/chunk.h"
 
+#include <isa-l/crc.h>
+
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -10,44 +11,6 @@
 
 namespace muster {
 namespace {
-
-// -------------------------------------------------------------------------------------------------------
-// CRC-32C
-
-constexpr uint32_t kPolynomial = 0x82F63B78;  // reflected
-
-constexpr std::array<uint32_t, 256> MakeTable() {
-  std::array<uint32_t, 256> table{};
-  for (uint32_t i = 0; i < table.size(); ++i) {
-    uint32_t crc = i;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? kPolynomial : 0);
-    table[i] = crc;
-  }
-  return table;
-}
-
-uint32_t UpdateByTable(uint32_t crc, const char* data, size_t size) {
-  static constexpr std::array<uint32_t, 256> kTable = MakeTable();
-  for (size_t i = 0; i < size; ++i) crc = (crc >> 8) ^ kTable[(crc ^ static_cast<uint8_t>(data[i])) & 0xFF];
-  return crc;
-}
-
-#if defined(__x86_64__)
-__attribute__((target("sse4.2"))) uint32_t UpdateByInstruction(uint32_t crc, const char* data, size_t size) {
-  uint64_t wide = crc;
-  for (; size >= sizeof(uint64_t); data += sizeof(uint64_t), size -= sizeof(uint64_t)) {
-    uint64_t word;
-    std::memcpy(&word, data, sizeof word);
-    wide = __builtin_ia32_crc32di(wide, word);
-  }
-  auto narrow = static_cast<uint32_t>(wide);
-  for (; size > 0; ++data, --size) narrow = __builtin_ia32_crc32qi(narrow, static_cast<unsigned char>(*data));
-  return narrow;
-}
-#endif
-
-// ---------------------------------------------------------------------------------------------------- wire
-// format
 
 // Protobuf's wire types that these messages use or may meet in fields they do not know.
 enum WireType : uint32_t { kVarint = 0, kFixed64 = 1, kLengthDelimited = 2, kFixed32 = 5 };
@@ -246,11 +209,15 @@ grpc::ByteBuffer Encode(std::span<const SharedBytes> pieces, bool upload) {
 }  // namespace
 
 uint32_t Crc32c(std::string_view bytes, uint32_t crc) {
-#if defined(__x86_64__)
-  static const bool has_instruction = __builtin_cpu_supports("sse4.2") != 0;
-  if (has_instruction) return ~UpdateByInstruction(~crc, bytes.data(), bytes.size());
-#endif
-  return ~UpdateByTable(~crc, bytes.data(), bytes.size());
+  crc = ~crc;
+  while (!bytes.empty()) {
+    const std::string_view part = bytes.substr(0, size_t{1} << 30);  // the library counts with int
+    // It only reads.
+    auto* const data = reinterpret_cast<unsigned char*>(const_cast<char*>(part.data()));
+    crc = crc32_iscsi(data, static_cast<int>(part.size()), crc);
+    bytes.remove_prefix(part.size());
+  }
+  return ~crc;
 }
 
 grpc::ByteBuffer EncodeChunk(std::span<const SharedBytes> pieces) { return Encode(pieces, /*upload=*/false); }

@@ -1,8 +1,11 @@
 #include "server/service/update_spool.h"
 
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -29,12 +32,27 @@ absl::Status FileError(const std::string& path, const char* what) {
                                             : absl::InternalError(message);
 }
 
-absl::Status WriteAll(int file, const std::string& path, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = write(file, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return FileError(path, "written");
-    bytes.remove_prefix(static_cast<size_t>(written));
+// Writes the pieces from byte `offset` of the file on. A chunk arrives in many: they take few calls.
+absl::Status WriteAll(int file, const std::string& path, std::span<const std::string_view> pieces,
+                      int64_t offset) {
+  constexpr size_t kMost = 256;  // of Linux's 1024
+  std::array<iovec, kMost> parts;
+  size_t skip = 0;  // bytes of the first piece that are written
+  while (!pieces.empty()) {
+    const size_t count = std::min(pieces.size(), kMost);
+    for (size_t i = 0; i < count; ++i) {
+      const std::string_view left = i == 0 ? pieces[i].substr(skip) : pieces[i];
+      parts[i] = {.iov_base = const_cast<char*>(left.data()), .iov_len = left.size()};
+    }
+    const ssize_t result = pwritev(file, parts.data(), static_cast<int>(count), offset);
+    if (result < 0 && errno == EINTR) continue;
+    if (result < 0) return FileError(path, "written");
+    offset += result;
+    skip += static_cast<size_t>(result);
+    while (!pieces.empty() && skip >= pieces.front().size()) {
+      skip -= pieces.front().size();
+      pieces = pieces.subspan(1);
+    }
   }
   return absl::OkStatus();
 }
@@ -134,7 +152,7 @@ absl::Status IncomingUpdate::OpenFile() {
 absl::Status IncomingUpdate::Restart() {
   received_ = 0;
   hash_ = Sha256Stream();
-  if (ftruncate(file_, 0) != 0 || lseek(file_, 0, SEEK_SET) != 0) return FileError(part_, "cut");
+  if (ftruncate(file_, 0) != 0) return FileError(part_, "cut");
   return absl::OkStatus();
 }
 
@@ -147,14 +165,15 @@ absl::Status IncomingUpdate::Append(int64_t writer, std::span<const std::string_
     return InvalidInput(absl::StrCat("more than the ", size_, " bytes that were announced"));
   }
   MUSTER_RETURN_IF_ERROR(OpenFile());
-  for (const std::string_view piece : pieces) MUSTER_RETURN_IF_ERROR(Write(piece));
-  return absl::OkStatus();
+  return Write(pieces);
 }
 
-absl::Status IncomingUpdate::Write(std::string_view data) {
-  MUSTER_RETURN_IF_ERROR(WriteAll(file_, part_, data));
-  hash_.Update(data);
-  received_ += static_cast<int64_t>(data.size());
+absl::Status IncomingUpdate::Write(std::span<const std::string_view> pieces) {
+  MUSTER_RETURN_IF_ERROR(WriteAll(file_, part_, pieces, received_));
+  for (const std::string_view piece : pieces) {
+    hash_.Update(piece);
+    received_ += static_cast<int64_t>(piece.size());
+  }
   return absl::OkStatus();
 }
 
@@ -165,7 +184,7 @@ absl::Status IncomingUpdate::Put(const v1::UploadHeader& header, std::string_vie
   if (static_cast<int64_t>(data.size()) != size_) return InvalidInput("not as many bytes as were announced");
   MUSTER_RETURN_IF_ERROR(OpenFile());
   if (received_ > 0) MUSTER_RETURN_IF_ERROR(Restart());
-  MUSTER_RETURN_IF_ERROR(Write(data));
+  MUSTER_RETURN_IF_ERROR(Write(std::span(&data, 1)));
   return Complete();
 }
 
@@ -183,7 +202,9 @@ absl::Status IncomingUpdate::Complete() {
     MUSTER_RETURN_IF_ERROR(Restart());
     return absl::DataLossError("the update's bytes do not have the hash that was announced");
   }
-  MUSTER_RETURN_IF_ERROR(WriteAll(file_, part_, Trailer(header_)));
+  const std::string trailer = Trailer(header_);
+  const std::string_view end = trailer;
+  MUSTER_RETURN_IF_ERROR(WriteAll(file_, part_, std::span(&end, 1), size_));
   const bool sync = durability_ == Durability::kPower;
   if (sync && fsync(file_) != 0) return FileError(part_, "synced");
   if (rename(part_.c_str(), path_.c_str()) != 0) return FileError(path_, "named");
@@ -235,7 +256,6 @@ absl::StatusOr<std::shared_ptr<IncomingUpdate>> UpdateSpool::Begin(const v1::Upl
   }
   update->hash_.Update((*mapped)->bytes());
   update->received_ = static_cast<int64_t>((*mapped)->bytes().size());
-  if (lseek(update->file_, 0, SEEK_END) < 0) return FileError(part, "read");
   return update;
 }
 

@@ -67,7 +67,7 @@ class IncomingUpdate {
   IncomingUpdate(v1::UploadHeader header, std::string part, std::string path, Durability durability);
   absl::Status OpenFile() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Restart() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status Write(std::string_view data) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Write(std::span<const std::string_view> pieces) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Complete() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const int64_t size_;

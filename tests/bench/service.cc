@@ -123,7 +123,6 @@ struct Coordinator {
                         .now = {},
                         .access = nullptr,
                         .log = {}};
-    options.upload_permits = 6;
     pool = Must(RemoteClientPool::Start(
         options, layout, *journal, Must(UpdateSpool::Open(folder + "/journal/spool", Durability::kProcess))));
     const LogLine quiet = [](std::string_view) {};
