@@ -133,14 +133,8 @@ class CountSketch final : public Compressor {
       std::nth_element(estimates.begin(), estimates.begin() + rows / 2, estimates.begin() + rows);
       out[i] = estimates[rows / 2];
     }
-    if (kept > 0 && kept < size) {
-      size_t next = 0;
-      for (const uint32_t place : LargestPlaces(out, kept)) {
-        std::fill(out.begin() + static_cast<ptrdiff_t>(next), out.begin() + place, 0.0F);
-        next = place + 1;
-      }
-      std::fill(out.begin() + static_cast<ptrdiff_t>(next), out.end(), 0.0F);
-    }
+    std::vector<float>().swap(table);  // choosing needs as much
+    if (kept > 0) KeepLargest(out, kept);
     return absl::OkStatus();
   }
 

@@ -120,11 +120,16 @@ class Rotation final : public Compressor {
 
   absl::Status Fold(std::string_view data, double weight, const Layout& layout,
                     ExactSum& sum) const override {
-    MUSTER_ASSIGN_OR_RETURN(const std::vector<float> x, DecodeAll(data, layout));
+    MUSTER_ASSIGN_OR_RETURN(const Parsed parsed, Parse(data, layout));
+    std::vector<float> x(parsed.size);
+    MUSTER_RETURN_IF_ERROR(DecodeAll(parsed, x));
     return sum.Add(std::span(x).first(static_cast<size_t>(layout.size)), weight);
   }
   absl::Status Decode(std::string_view data, const Layout& layout, std::span<float> out) const override {
-    MUSTER_ASSIGN_OR_RETURN(const std::vector<float> x, DecodeAll(data, layout));
+    MUSTER_ASSIGN_OR_RETURN(const Parsed parsed, Parse(data, layout));
+    if (parsed.size == out.size()) return DecodeAll(parsed, out);
+    std::vector<float> x(parsed.size);
+    MUSTER_RETURN_IF_ERROR(DecodeAll(parsed, x));
     std::copy_n(x.begin(), out.size(), out.begin());
     return absl::OkStatus();
   }
@@ -134,18 +139,29 @@ class Rotation final : public Compressor {
       : block_(static_cast<size_t>(options.block)),
         values_(ValuesOr(context.values, {"sign", {{"scale", "energy"}}})) {}
 
-  // The vector and the padding of its last block.
-  static absl::StatusOr<std::vector<float>> DecodeAll(std::string_view data, const Layout& layout) {
+  struct Parsed {
+    uint64_t seed = 0;
+    size_t block = 1;
+    size_t size = 0;  // of the vector and the padding of its last block
+    std::string_view values;
+  };
+  static absl::StatusOr<Parsed> Parse(std::string_view data, const Layout& layout) {
     WireReader wire("rotation", data);
-    MUSTER_ASSIGN_OR_RETURN(const uint64_t seed, wire.Number<uint64_t>("seed"));
+    Parsed parsed;
+    MUSTER_ASSIGN_OR_RETURN(parsed.seed, wire.Number<uint64_t>("seed"));
     MUSTER_ASSIGN_OR_RETURN(const uint8_t bits, wire.Number<uint8_t>("block"));
     if (bits > kLargestBlockBits) return wire.Error("block", absl::StrCat("cannot be 2^", bits));
-    const size_t block = size_t{1} << bits;
-    std::vector<float> x(RotatedSize(static_cast<size_t>(layout.size), block));
-    MUSTER_RETURN_IF_ERROR(DecodeNested(wire.Rest(), VectorLayout(static_cast<int64_t>(x.size())), x));
-    ForEachBlock(x, block, Transform);
-    Signs(seed).Apply(x);
-    return x;
+    parsed.block = size_t{1} << bits;
+    parsed.size = RotatedSize(static_cast<size_t>(layout.size), parsed.block);
+    parsed.values = wire.Rest();
+    return parsed;
+  }
+  // x has parsed.size elements.
+  static absl::Status DecodeAll(const Parsed& parsed, std::span<float> x) {
+    MUSTER_RETURN_IF_ERROR(DecodeNested(parsed.values, VectorLayout(static_cast<int64_t>(x.size())), x));
+    ForEachBlock(x, parsed.block, Transform);
+    Signs(parsed.seed).Apply(x);
+    return absl::OkStatus();
   }
 
   const size_t block_;

@@ -82,6 +82,23 @@ std::vector<uint32_t> LargestPlaces(std::span<const float> x, size_t k) {
   return places;
 }
 
+void KeepLargest(std::span<float> x, size_t k) {
+  if (k >= x.size()) return;
+  if (k == 0) return std::fill(x.begin(), x.end(), 0.0F);
+  std::vector<int32_t> magnitudes(x.size());
+  std::transform(x.begin(), x.end(), magnitudes.begin(), MagnitudeBits);
+  const auto last = magnitudes.begin() + static_cast<ptrdiff_t>(k - 1);
+  std::nth_element(magnitudes.begin(), last, magnitudes.end(), std::greater<>());
+  const int32_t least = *last;
+  // Of the least ones that are kept the first.
+  auto left = std::count(magnitudes.begin(), last + 1, least);
+  for (float& value : x) {
+    const int32_t magnitude = MagnitudeBits(value);
+    const bool kept = magnitude > least || (magnitude == least && left-- > 0);
+    if (!kept) value = 0;
+  }
+}
+
 std::vector<uint32_t> PlacesFrom(std::span<const float> x, float threshold) {
   return PlacesFromBits(x, MagnitudeBits(threshold), x.size() / 64);
 }

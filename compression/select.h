@@ -16,6 +16,9 @@ std::vector<uint32_t> LargestPlaces(std::span<const float> x, size_t k);
 // Increasing places of all elements with |x_i| >= threshold, and of NaN.
 std::vector<uint32_t> PlacesFrom(std::span<const float> x, float threshold);
 
+// Sets all but LargestPlaces(x, k) to 0, with memory for one more vector.
+void KeepLargest(std::span<float> x, size_t k);
+
 }  // namespace muster
 
 #endif  // MUSTER_COMPRESSION_SELECT_H_

@@ -99,6 +99,12 @@ TEST(Select, TakesTheLargestAndOfEqualOnesTheFirst) {
   EXPECT_EQ(LargestPlaces(x, 7), (std::vector<uint32_t>{0, 1, 2, 3, 4, 5, 6}));
   EXPECT_EQ(LargestPlaces(std::vector<float>(5), 2), (std::vector<uint32_t>{0, 1}));
   EXPECT_EQ(PlacesFrom(x, 2), (std::vector<uint32_t>{1, 2, 3, 4, 6}));
+  for (const size_t k : {0, 1, 3, 4, 7}) {
+    std::vector<float> kept = x, expected(x.size());
+    for (const uint32_t place : LargestPlaces(x, k)) expected[place] = x[place];
+    KeepLargest(kept, k);
+    EXPECT_EQ(kept, expected) << k;
+  }
 }
 
 // Vectors long enough to be sampled: all alike, sorted, in stripes, and at random.
@@ -121,6 +127,10 @@ TEST(Select, AgreesWithSorting) {
       order.resize(k);
       std::sort(order.begin(), order.end());
       EXPECT_EQ(LargestPlaces(x, k), order);
+      std::vector<float> expected(kSize), kept = x;
+      for (const uint32_t place : order) expected[place] = x[place];
+      KeepLargest(kept, k);
+      EXPECT_EQ(kept, expected);
     }
   }
 }

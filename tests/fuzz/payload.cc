@@ -55,11 +55,11 @@ bool Same(const ExactSum& a, const ExactSum& b) {
 void Try(const Layout& layout, uint8_t codec, const std::string& data) {
   const Payload payload{PayloadHeader(codec, layout) + data};
   ExactSum folded(layout.size, 4), added(layout.size, 4);
-  // A dense or sparse form holds the vector and as much again. Stages inside one another hold a vector each,
-  // a rotation twice as many elements, a sketch four vectors while it chooses; a decompressor's own state is
-  // not of the model's size.
-  const size_t vectors =
-      codec < 18 && (codec < 16 || data.find_first_of("\x10\x11\x12\x13\x14\x15\x16") == data.npos) ? 2 : 16;
+  // A form holds the vector and at most as much again; a rotation, where the last block is padded, twice as
+  // much. Each of up to four stages inside one another holds as much for itself.
+  const bool nested = data.find_first_of("\x10\x11\x12\x13\x14\x15\x16") != data.npos;
+  const size_t vectors = codec >= 16 && nested ? 7 : codec == 18 ? 3 : 2;
+  // A decompressor's own state is not of the model's size.
   const size_t bound = vectors * sizeof(float) * static_cast<size_t>(layout.size) + (size_t{1} << 18);
   most = live;
   const size_t before = live;
