@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -22,11 +23,14 @@ std::chrono::milliseconds Milliseconds(double seconds) {
 
 // It logs what it throws, too, and that IPv6 is not to be had.
 void QuietLibTorch() {
+  static std::once_flag once;
+  std::call_once(once, [] {
 #ifdef C10_USE_GLOG
-  FLAGS_minloglevel = google::GLOG_FATAL;
+    FLAGS_minloglevel = google::GLOG_FATAL;
 #else
-  FLAGS_caffe2_log_level = c10::GLOG_FATAL;
+    FLAGS_caffe2_log_level = c10::GLOG_FATAL;
 #endif
+  });
 }
 
 absl::Status Gone(const std::exception& error) {

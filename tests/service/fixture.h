@@ -123,6 +123,11 @@ class ServiceTest : public ::testing::Test {
     if (found == outcomes_.end() || !std::holds_alternative<ClientFailure>(found->second)) return {};
     return std::get<ClientFailure>(found->second);
   }
+  // The payload of `client` that was folded.
+  std::string Folded(ClientId client) {
+    const MutexLock lock(&mutex_);
+    return folded_[client];
+  }
   bool Taken(ClientId client) {
     const MutexLock lock(&mutex_);
     const auto found = taken_.find(client);

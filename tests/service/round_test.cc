@@ -52,7 +52,7 @@ TEST_F(ServiceTest, GivesTheTaskAndTakesTheUpdate) {
   EXPECT_EQ(settled.round(), 3);
   ASSERT_TRUE(FinishRound().ok());
   const auto& update = std::get<Update>(outcomes_.at(4));
-  EXPECT_EQ(folded_[4], Bytes(1));
+  EXPECT_EQ(Folded(4), Bytes(1));
   EXPECT_EQ(update.num_samples, 5);
   EXPECT_EQ(update.metrics.train_loss, 0.5);
   EXPECT_EQ(update.metrics.steps, 3);

@@ -67,7 +67,7 @@ TEST_F(SubmitTest, TakesAnUpdateThatComesWithoutAPermit) {
   Submit(Bytes(1));
   EXPECT_TRUE(client_->AwaitSettled().accepted());
   FinishWithTheOther();
-  EXPECT_EQ(folded_[1], Bytes(1));
+  EXPECT_EQ(Folded(1), Bytes(1));
   const auto& submitted = std::get<Update>(outcomes_.at(1));
   EXPECT_EQ(submitted.num_samples, 5);
   EXPECT_EQ(submitted.metrics.steps, 3);
@@ -121,7 +121,7 @@ TEST_F(SubmitTest, CountsAnUpdateOnceHoweverOftenItComes) {
   client_->SayReady(0, Bytes(1));
   EXPECT_TRUE(client_->AwaitSettled().accepted());
   FinishWithTheOther();  // the fixture's sink fails on a second answer of client 1
-  EXPECT_EQ(folded_[1], Bytes(1));
+  EXPECT_EQ(Folded(1), Bytes(1));
   Submit(Bytes(1));
   EXPECT_TRUE(client_->AwaitSettled().accepted());
 }
@@ -134,7 +134,7 @@ TEST_F(SubmitTest, SurvivesALostCoordinator) {
   StartRound(MakeTask(), {1, 2});
   other_->TakeOffer();
   FinishWithTheOther();
-  EXPECT_EQ(folded_[1], Bytes(1));
+  EXPECT_EQ(Folded(1), Bytes(1));
 }
 
 TEST_F(SubmitTest, TakesTheWholeUpdateAfterHalfAnUpload) {
@@ -144,7 +144,7 @@ TEST_F(SubmitTest, TakesTheWholeUpdateAfterHalfAnUpload) {
   EXPECT_EQ(client_->Upload(client_->Header(0, bytes), bytes.substr(0, 3000)).receipt.received(), 3000);
   Submit(bytes);
   EXPECT_TRUE(client_->AwaitSettled().accepted());
-  EXPECT_EQ(folded_[1], bytes);
+  EXPECT_EQ(Folded(1), bytes);
 }
 
 TEST_F(SubmitTest, GivesAPermitBack) {
@@ -175,7 +175,7 @@ TEST_F(SubmitTest, AClientThatAnnouncesAnotherUpdateWhileItWaitsGetsItsPermit) {
   other_->AwaitPermit();
   EXPECT_TRUE(other_->Upload(other_->Header(0, Bytes(3)), Bytes(3)).receipt.complete());
   ASSERT_TRUE(FinishRound().ok());
-  EXPECT_EQ(folded_[2], Bytes(3));
+  EXPECT_EQ(Folded(2), Bytes(3));
 }
 
 // Each is refused with its reason, and the round goes on.

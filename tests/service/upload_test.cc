@@ -72,7 +72,7 @@ TEST_F(UploadTest, GoesOnWhereItBrokeOff) {
   header.set_offset(offset);
   EXPECT_TRUE(client_->Upload(header, bytes).receipt.complete());
   EXPECT_TRUE(client_->AwaitSettled().accepted());
-  EXPECT_EQ(folded_[1], bytes);
+  EXPECT_EQ(Folded(1), bytes);
 }
 
 TEST_F(UploadTest, SurvivesALostSessionAndALostCoordinator) {
@@ -96,7 +96,7 @@ TEST_F(UploadTest, SurvivesALostSessionAndALostCoordinator) {
   header.set_offset(offset);
   EXPECT_TRUE(client_->Upload(header, bytes).receipt.complete());
   EXPECT_TRUE(client_->AwaitSettled().accepted());
-  EXPECT_EQ(folded_[1], bytes);
+  EXPECT_EQ(Folded(1), bytes);
 }
 
 TEST_F(UploadTest, IsDeliveredAfterARestartWithoutAskingAgain) {
@@ -112,7 +112,7 @@ TEST_F(UploadTest, IsDeliveredAfterARestartWithoutAskingAgain) {
   honest_->HandIn(0, Bytes(2));
   ASSERT_TRUE(FinishRound().ok());
   EXPECT_TRUE(Taken(1));
-  EXPECT_EQ(folded_[1], Bytes(1));
+  EXPECT_EQ(Folded(1), Bytes(1));
   EXPECT_EQ(std::get<Update>(outcomes_.at(1)).num_samples, 5);
   pool_->Committed(0);
   EXPECT_TRUE(std::filesystem::is_empty(folder_ + "/journal/spool"));
