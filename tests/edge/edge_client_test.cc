@@ -73,7 +73,7 @@ TEST_F(EdgeClientTest, RemembersOnlyWhatWasAccepted) {
     EXPECT_EQ(WaitFor<RoundEnded>().accepted, accepted);
   }
   EXPECT_TRUE(Stop().ok());
-  EXPECT_THAT(trainer_.remembered_, ElementsAre(0, 0, 1, 2, 2));
+  EXPECT_THAT(trainer_.remembered(), ElementsAre(0, 0, 1, 2, 2));
 }
 
 TEST_F(EdgeClientTest, RemembersAcrossARestart) {
@@ -88,7 +88,7 @@ TEST_F(EdgeClientTest, RemembersAcrossARestart) {
     EXPECT_TRUE(Stop().ok());
     Expect(v1::ClientMessage::kLeave);
   }
-  EXPECT_THAT(trainer_.remembered_, ElementsAre(0, 1));
+  EXPECT_THAT(trainer_.remembered(), ElementsAre(0, 1));
 }
 
 TEST_F(EdgeClientTest, GoesOnWithABrokenDownload) {
@@ -142,7 +142,7 @@ TEST_F(EdgeClientTest, AFinishedUpdateSurvivesARestartAndIsNotTrainedAgain) {
   WaitFor<RoundEnded>();
   EXPECT_THAT(trainer_.jobs(), SizeIs(1));
   TrainRound(3);
-  EXPECT_THAT(trainer_.remembered_, ElementsAre(0, 1));
+  EXPECT_THAT(trainer_.remembered(), ElementsAre(0, 1));
 }
 
 TEST_F(EdgeClientTest, AnotherFederationsUpdateIsNotOffered) {
@@ -270,7 +270,7 @@ TEST_F(EdgeClientTest, TheFateOfAFinishedUpdateComesBeforeTheNextTask) {
   EXPECT_TRUE(WaitFor<RoundEnded>().accepted);
   EXPECT_EQ(Expect(v1::ClientMessage::kAccept).accept().round(), 1);
   Expect(v1::ClientMessage::kReady);
-  EXPECT_THAT(trainer_.remembered_, ElementsAre(0, 1));
+  EXPECT_THAT(trainer_.remembered(), ElementsAre(0, 1));
 }
 
 TEST_F(EdgeClientTest, AnUpdateWhoseFateIsNeverToldGivesWay) {

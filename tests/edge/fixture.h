@@ -46,7 +46,10 @@ class FakeTrainer final : public Trainer {
     for (size_t i = 0; i < global.size(); ++i) {
       delta[i] = static_cast<float>(job.learning_rate_factor * static_cast<double>(i + 1)) - global[i];
     }
-    remembered_.push_back(memory.numbers["accepted"]);
+    {
+      const std::lock_guard lock(mutex_);
+      remembered_.push_back(memory.numbers["accepted"]);
+    }
     memory.numbers["accepted"] += 1;
     TrainingResult result;
     result.num_samples = 5;
@@ -79,7 +82,10 @@ class FakeTrainer final : public Trainer {
     return jobs_;
   }
   // What the memory said at each training that ran to its end.
-  std::vector<double> remembered_;
+  std::vector<double> remembered() {
+    const std::lock_guard lock(mutex_);
+    return remembered_;
+  }
 
  private:
   const Layout layout_;
@@ -88,6 +94,7 @@ class FakeTrainer final : public Trainer {
   bool held_ = false;
   absl::Status failure_;
   std::vector<TrainingJob> jobs_;
+  std::vector<double> remembered_;
 };
 
 class EdgeClientTest : public ::testing::Test {
