@@ -24,6 +24,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -158,9 +159,10 @@ Task MakeTask(const Layout& layout, int64_t round) {
   return task;
 }
 
-// Runs one round and folds what comes; the number of accepted updates.
+// Runs one round and folds what comes, or only takes it where there is no sum; the number of accepted
+// updates.
 int64_t RunRound(RemoteClientPool& pool, const Layout& layout, const Task& task,
-                 const std::vector<ClientId>& cohort, ExactSum& sum, double* fold_seconds = nullptr) {
+                 const std::vector<ClientId>& cohort, ExactSum* sum, double* fold_seconds = nullptr) {
   int64_t accepted = 0;
   const absl::Status status = pool.Run(
       task, cohort,
@@ -168,14 +170,14 @@ int64_t RunRound(RemoteClientPool& pool, const Layout& layout, const Task& task,
         const auto* update = std::get_if<Update>(&outcome);
         if (update == nullptr) return absl::CancelledError("no update");
         const double start = ThreadSeconds();
-        absl::Status taken = FoldPayload(update->payload, 1, layout, sum);
+        absl::Status taken =
+            sum == nullptr ? absl::OkStatus() : FoldPayload(update->payload, 1, layout, *sum);
         if (fold_seconds != nullptr) *fold_seconds += ThreadSeconds() - start;
         accepted += taken.ok() ? 1 : 0;
         return taken;
       },
       [] { return false; });
   if (!status.ok()) std::fprintf(stderr, "%s\n", Message(status).c_str());
-  pool.Committed(task.round);
   return accepted;
 }
 
@@ -199,7 +201,8 @@ std::vector<double> TimeRounds(size_t max_inline_bytes) {
     const Clock::time_point start = Clock::now();
     ExactSum sum(layout.size, 10);
     const int64_t accepted =
-        RunRound(*coordinator.pool, layout, MakeTask(layout, round), FirstClients(10), sum);
+        RunRound(*coordinator.pool, layout, MakeTask(layout, round), FirstClients(10), &sum);
+    coordinator.pool->Committed(round);
     if (accepted != 10)
       std::fprintf(stderr, "round %lld: %lld of 10 accepted\n", static_cast<long long>(round),
                    static_cast<long long>(accepted));
@@ -243,17 +246,27 @@ void Transfers(int64_t megabytes) {
   malloc_trim(0);  // what the baseline left behind is none of the coordinator's
   ForgetPeak();
   const double before_mb = MemoryMb("VmRSS:");
-  const Task task = MakeTask(layout, 0);
-  ExactSum sum(layout.size, 6);
   double fold_seconds = 0;
-  const Clock::time_point start = Clock::now();
-  const int64_t accepted = RunRound(*coordinator.pool, layout, task, FirstClients(6), sum, &fold_seconds);
-  const double seconds = Since(start);
+  std::vector<double> seconds;  // of a round that only moves the bytes, and of one that folds them, too
+  int64_t accepted = 0;
+  for (int64_t round = 0; round < 2; ++round) {
+    const Task task = MakeTask(layout, round);
+    std::optional<ExactSum> sum;
+    if (round == 1) sum.emplace(layout.size, 6);
+    const Clock::time_point start = Clock::now();
+    accepted += RunRound(*coordinator.pool, layout, task, FirstClients(6), sum ? &*sum : nullptr,
+                         round == 1 ? &fold_seconds : nullptr);
+    seconds.push_back(Since(start));
+    coordinator.pool->Committed(round);
+  }
   const double peak_mb = MemoryMb("VmHWM:");
-  std::printf("model of %.0f MB to 6 clients and back, mTLS: %lld accepted in %.2f s\n", model_mb,
-              static_cast<long long>(accepted), seconds);
-  std::printf("  transfer  %.0f MB/s; %.2f of a bare gRPC chunk stream's %.0f MB/s (goal: at least 0.7)\n",
-              12 * model_mb / seconds, bare_seconds / seconds, 12 * model_mb / bare_seconds);
+  std::printf("model of %.0f MB to 6 clients and back, mTLS: %lld of 12 accepted in two rounds\n", model_mb,
+              static_cast<long long>(accepted));
+  std::printf(
+      "  transfer  %.0f MB/s; %.2f of a bare gRPC chunk stream's %.0f MB/s (goal: at least 0.7), while "
+      "folding %.2f\n",
+      12 * model_mb / seconds[0], bare_seconds / seconds[0], 12 * model_mb / bare_seconds,
+      bare_seconds / seconds[1]);
   std::printf("  folding   %.2f GB/s of processor time (goal: at least 2)\n",
               6 * model_mb / 1000 / fold_seconds);
   std::printf(
@@ -280,7 +293,7 @@ void Sessions() {
       MemoryMb("VmRSS:"), (ProcessorSeconds() - before) / 30 * 100);
   ExactSum sum(layout.size, 500);
   const Clock::time_point round = Clock::now();
-  const int64_t accepted = RunRound(*coordinator.pool, layout, MakeTask(layout, 0), FirstClients(500), sum);
+  const int64_t accepted = RunRound(*coordinator.pool, layout, MakeTask(layout, 0), FirstClients(500), &sum);
   std::printf("  a round over 500 of them: %lld accepted in %.2f s\n", static_cast<long long>(accepted),
               Since(round));
 }
