@@ -35,7 +35,7 @@ namespace muster {
 namespace {
 
 constexpr char kWorkloads[] = MUSTER_BENCH_WORKLOADS;
-constexpr int kRuns = 5;
+constexpr int kRuns = 3;
 
 struct Workload {
   std::string name;
