@@ -1,4 +1,7 @@
 // Collectives between CPUs: LibTorch's ProcessGroupGloo.
+#include <pthread.h>
+#include <sched.h>
+
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -22,9 +25,28 @@ using Clock = std::chrono::steady_clock;
 // Only a concrete group is ever named: its bases differ between LibTorch 1.13 and 2.x.
 using Group = c10d::ProcessGroupGloo;
 
+// Threads that are started meanwhile yield to others: they do not drive a thread off its processor when they
+// wake up. Gloo's thread spins for as long as somebody else holds a connection's lock; if it has just driven
+// away that somebody, in the middle of sending, it spins until its time slice is over.
+class StartsYieldingThreads {
+ public:
+  StartsYieldingThreads() {
+    ::pthread_getschedparam(::pthread_self(), &policy_, &parameters_);
+    if (policy_ == SCHED_OTHER) ::pthread_setschedparam(::pthread_self(), SCHED_BATCH, &parameters_);
+  }
+  ~StartsYieldingThreads() { ::pthread_setschedparam(::pthread_self(), policy_, &parameters_); }
+  StartsYieldingThreads(const StartsYieldingThreads&) = delete;
+  StartsYieldingThreads& operator=(const StartsYieldingThreads&) = delete;
+
+ private:
+  int policy_ = SCHED_OTHER;
+  sched_param parameters_{};
+};
+
 // Where peers reach this process: the interface that GLOO_SOCKET_IFNAME names, the loopback for a group on
 // one machine, or the address of the host's name.
 auto MakeDevice(const std::string& store_host) {
+  const StartsYieldingThreads its_own;
   const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
   if (interface != nullptr && *interface != '\0') return Group::createDeviceForInterface(interface);
   if (store_host == "localhost" || store_host.starts_with("127.")) {

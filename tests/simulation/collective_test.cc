@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "simulation/tcp_store.h"
 
@@ -27,15 +28,18 @@ std::unique_ptr<TcpStore> MakeKeeper() {
 
 class CollectiveTest : public ::testing::TestWithParam<std::string> {
  protected:
-  // Runs `body` as every process of a group of `size`; skips where the machine has no
-  // GPUs for it.
+  // Runs `body` as every process of a group of `size`; all stay until all are done, for who leaves may take
+  // along what others have not read yet. Skips where the machine has no GPUs for it.
   void RunGroup(int size, const std::function<void(Collective&)>& body, double deadline = 20) {
     const std::unique_ptr<TcpStore> keeper = MakeKeeper();
     std::vector<std::thread> processes;
     std::vector<std::string> lacks(static_cast<size_t>(size));
+    std::latch all_done(size);
     for (int rank = 0; rank < size; ++rank) {
       processes.emplace_back([&, rank] {
         auto store = TcpStore::Open({.host = "127.0.0.1", .port = keeper->port(), .deadline_seconds = 20});
+        std::unique_ptr<Collective> collective;
+        const absl::Cleanup stay = [&all_done] { all_done.arrive_and_wait(); };
         ASSERT_TRUE(store.ok()) << store.status();
         auto made = Registry<Collective>::Get().Create({.name = GetParam(), .options = {}},
                                                        {.store = store->get(),
@@ -49,9 +53,10 @@ class CollectiveTest : public ::testing::TestWithParam<std::string> {
           return;
         }
         ASSERT_TRUE(made.ok()) << made.status();
-        EXPECT_EQ((*made)->rank(), rank);
-        EXPECT_EQ((*made)->size(), size);
-        body(**made);
+        collective = *std::move(made);
+        EXPECT_EQ(collective->rank(), rank);
+        EXPECT_EQ(collective->size(), size);
+        body(*collective);
       });
     }
     for (std::thread& process : processes) process.join();

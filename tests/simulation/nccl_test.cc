@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "simulation/tcp_store.h"
 #include "simulation/worker_group.h"
@@ -30,23 +31,29 @@ class NcclGroup {
         keeper_(*TcpStore::Open({.host = "127.0.0.1", .port = 0, .keeper = true, .deadline_seconds = 20})) {}
 
   using Body = std::function<void(Collective&)>;
-  // `body` gets the collective where it could be made. What came of making it, by rank.
+  // `body` gets the collective where it could be made; all stay until all are done. What came of making it,
+  // by rank.
   std::vector<absl::Status> Run(int size, const Body& body) {
     std::vector<absl::Status> made(static_cast<size_t>(size));
+    std::latch all_done(size);
     std::vector<std::thread> processes;
     for (int rank = 0; rank < size; ++rank) {
       processes.emplace_back([&, rank] {
         const auto store =
             TcpStore::Open({.host = "127.0.0.1", .port = keeper_->port(), .deadline_seconds = 20});
+        std::unique_ptr<Collective> collective;
+        const absl::Cleanup stay = [&all_done] { all_done.arrive_and_wait(); };
         ASSERT_TRUE(store.ok()) << store.status();
-        auto collective = MakeNcclCollective(api_, {.store = store->get(),
-                                                    .prefix = "group",
-                                                    .rank = rank,
-                                                    .size = size,
-                                                    .local_rank = rank,
-                                                    .deadline_seconds = deadline_});
-        made[static_cast<size_t>(rank)] = collective.status();
-        if (collective.ok()) body(**collective);
+        auto one = MakeNcclCollective(api_, {.store = store->get(),
+                                             .prefix = "group",
+                                             .rank = rank,
+                                             .size = size,
+                                             .local_rank = rank,
+                                             .deadline_seconds = deadline_});
+        made[static_cast<size_t>(rank)] = one.status();
+        if (!one.ok()) return;
+        collective = *std::move(one);
+        body(*collective);
       });
     }
     for (std::thread& process : processes) process.join();
@@ -110,20 +117,18 @@ TEST_F(NcclTest, AnErrorOfOneProcessEndsTheCallsOfAllAtOnce) {
 }
 
 TEST_F(NcclTest, WhoDoesNotComeIsNotWaitedForBeyondTheDeadline) {
-  std::latch done(2);
-  ExpectAllMade(NcclGroup(NcclStandIn::Api(), /*deadline=*/0.3).Run(2, [&](Collective& collective) {
+  ExpectAllMade(NcclGroup(NcclStandIn::Api(), /*deadline=*/3).Run(2, [](Collective& collective) {
     std::string bytes = "model";
     if (collective.rank() == 0) {
       EXPECT_TRUE(absl::IsDeadlineExceeded(collective.Broadcast(bytes)));
       EXPECT_TRUE(absl::IsAborted(collective.Broadcast(bytes)));
     }
-    done.arrive_and_wait();
   }));
 }
 
 TEST_F(NcclTest, WhoIsLostToMessagesIsNotWaitedFor) {
   ExpectAllMade(NcclGroup(NcclStandIn::Api()).Run(3, [](Collective& collective) {
-    if (collective.rank() == 2) return;  // dies
+    if (collective.rank() == 2) return collective.Close();
     std::string bytes = "model";
     if (collective.rank() == 0) {
       EXPECT_TRUE(absl::IsUnavailable(collective.Receive(2).status()));
@@ -133,8 +138,7 @@ TEST_F(NcclTest, WhoIsLostToMessagesIsNotWaitedFor) {
 }
 
 TEST_F(NcclTest, ClosingEndsACallThatWaits) {
-  std::latch done(2);
-  ExpectAllMade(NcclGroup(NcclStandIn::Api()).Run(2, [&](Collective& collective) {
+  ExpectAllMade(NcclGroup(NcclStandIn::Api()).Run(2, [](Collective& collective) {
     if (collective.rank() == 0) {
       std::thread waiting([&collective] {
         std::string bytes = "model";
@@ -143,7 +147,6 @@ TEST_F(NcclTest, ClosingEndsACallThatWaits) {
       collective.Close();
       waiting.join();
     }
-    done.arrive_and_wait();
   }));
 }
 
