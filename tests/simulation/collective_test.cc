@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <barrier>
 #include <functional>
 #include <latch>
 #include <numeric>
@@ -11,7 +12,6 @@
 #include <thread>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "simulation/tcp_store.h"
 
@@ -28,18 +28,16 @@ std::unique_ptr<TcpStore> MakeKeeper() {
 
 class CollectiveTest : public ::testing::TestWithParam<std::string> {
  protected:
-  // Runs `body` as every process of a group of `size`; all stay until all are done, for who leaves may take
-  // along what others have not read yet. Skips where the machine has no GPUs for it.
+  // Runs `body` as every process of a group of `size`, once all are connected; all stay until all are done,
+  // for who leaves may take along what others have not read yet. Skips where the machine has no GPUs for it.
   void RunGroup(int size, const std::function<void(Collective&)>& body, double deadline = 20) {
     const std::unique_ptr<TcpStore> keeper = MakeKeeper();
     std::vector<std::thread> processes;
     std::vector<std::string> lacks(static_cast<size_t>(size));
-    std::latch all_done(size);
+    std::barrier all(size);
     for (int rank = 0; rank < size; ++rank) {
       processes.emplace_back([&, rank] {
         auto store = TcpStore::Open({.host = "127.0.0.1", .port = keeper->port(), .deadline_seconds = 20});
-        std::unique_ptr<Collective> collective;
-        const absl::Cleanup stay = [&all_done] { all_done.arrive_and_wait(); };
         ASSERT_TRUE(store.ok()) << store.status();
         auto made = Registry<Collective>::Get().Create({.name = GetParam(), .options = {}},
                                                        {.store = store->get(),
@@ -48,15 +46,17 @@ class CollectiveTest : public ::testing::TestWithParam<std::string> {
                                                         .size = size,
                                                         .local_rank = rank,
                                                         .deadline_seconds = deadline});
-        if (GetParam() == "nccl" && absl::IsInvalidArgument(made.status())) {
+        all.arrive_and_wait();
+        if (made.ok()) {
+          EXPECT_EQ((*made)->rank(), rank);
+          EXPECT_EQ((*made)->size(), size);
+          body(**made);
+        } else if (GetParam() == "nccl" && absl::IsInvalidArgument(made.status())) {
           lacks[static_cast<size_t>(rank)] = Message(made.status());
-          return;
+        } else {
+          ADD_FAILURE() << made.status();
         }
-        ASSERT_TRUE(made.ok()) << made.status();
-        collective = *std::move(made);
-        EXPECT_EQ(collective->rank(), rank);
-        EXPECT_EQ(collective->size(), size);
-        body(*collective);
+        all.arrive_and_wait();
       });
     }
     for (std::thread& process : processes) process.join();

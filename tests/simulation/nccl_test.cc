@@ -3,13 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <barrier>
 #include <functional>
-#include <latch>
 #include <numeric>
 #include <thread>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "simulation/tcp_store.h"
 #include "simulation/worker_group.h"
@@ -31,33 +30,31 @@ class NcclGroup {
         keeper_(*TcpStore::Open({.host = "127.0.0.1", .port = 0, .keeper = true, .deadline_seconds = 20})) {}
 
   using Body = std::function<void(Collective&)>;
-  // `body` gets the collective where it could be made; all stay until all are done. What came of making it,
-  // by rank.
+  // `body` gets the collective where it could be made, once all have tried; all stay until all are done. What
+  // came of making it, by rank.
   std::vector<absl::Status> Run(int size, const Body& body) {
-    std::vector<absl::Status> made(static_cast<size_t>(size));
-    std::latch all_done(size);
+    std::vector<absl::Status> tried(static_cast<size_t>(size));
     std::vector<std::thread> processes;
+    std::barrier all(size);
     for (int rank = 0; rank < size; ++rank) {
       processes.emplace_back([&, rank] {
         const auto store =
             TcpStore::Open({.host = "127.0.0.1", .port = keeper_->port(), .deadline_seconds = 20});
-        std::unique_ptr<Collective> collective;
-        const absl::Cleanup stay = [&all_done] { all_done.arrive_and_wait(); };
         ASSERT_TRUE(store.ok()) << store.status();
-        auto one = MakeNcclCollective(api_, {.store = store->get(),
-                                             .prefix = "group",
-                                             .rank = rank,
-                                             .size = size,
-                                             .local_rank = rank,
-                                             .deadline_seconds = deadline_});
-        made[static_cast<size_t>(rank)] = one.status();
-        if (!one.ok()) return;
-        collective = *std::move(one);
-        body(*collective);
+        const auto made = MakeNcclCollective(api_, {.store = store->get(),
+                                                    .prefix = "group",
+                                                    .rank = rank,
+                                                    .size = size,
+                                                    .local_rank = rank,
+                                                    .deadline_seconds = deadline_});
+        tried[static_cast<size_t>(rank)] = made.status();
+        all.arrive_and_wait();
+        if (made.ok()) body(**made);
+        all.arrive_and_wait();
       });
     }
     for (std::thread& process : processes) process.join();
-    return made;
+    return tried;
   }
 
  private:
