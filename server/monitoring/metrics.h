@@ -45,6 +45,7 @@ class Metrics final : public RoundListener {
   ~Metrics() override;
 
   void On(const Event& event) override;
+  bool WantsUpdateNorms() const override { return true; }
   // Asked whenever metrics are read, from the reading thread.
   void SetConnections(std::function<Connections()> connections);
   // Prometheus's text format.

@@ -40,6 +40,7 @@ class MonitoringEndpoint final : public RoundListener {
                                                                   const PageOptions* page = nullptr);
 
   void On(const Event& event) override;
+  bool WantsUpdateNorms() const override { return true; }
   Metrics& metrics() { return metrics_; }
   LivePage* page() { return page_.get(); }  // nullptr if there is none
   // "http://host:port/".

@@ -36,7 +36,7 @@ struct ClientFinished {
   int64_t upload_bytes = 0;
   int64_t download_bytes = 0;
   std::string codec = {};      // form of the update (CodecName); "" if there is none
-  double update_norm = 0;      // Euclidean; 0 if it was not accepted, or the model is too large to measure
+  double update_norm = 0;      // Euclidean; 0 if it was not accepted, nobody wants it, or it is too large
   double fold_seconds = 0;     // to verify the update and add it
   ClientFailure failure = {};  // if it was not accepted
 };
@@ -56,6 +56,8 @@ class RoundListener {
   virtual ~RoundListener() = default;
   // Called from one thread at a time, in the order things happened. Must not block for long.
   virtual void On(const Event& event) = 0;
+  // Whether ClientFinished::update_norm is worth decoding every update once more.
+  virtual bool WantsUpdateNorms() const { return false; }
 };
 
 }  // namespace muster

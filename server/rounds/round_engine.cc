@@ -383,14 +383,16 @@ absl::Status RoundEngine::Train(Round& round) {
   if (parts_.downlink != nullptr) {
     MUSTER_RETURN_IF_ERROR(parts_.downlink->Advance(record.round, options_.seed, *round.start));
   }
+  const bool norms = std::any_of(parts_.listeners.begin(), parts_.listeners.end(),
+                                 [](const RoundListener* listener) { return listener->WantsUpdateNorms(); });
   absl::Status broken;  // the pool broke its contract
   const auto sink = [&](Outcome outcome) -> absl::Status {
     ClientFinished event;
     event.round = record.round;
     double norm = 0;
-    if (const auto* update = std::get_if<Update>(&outcome); update != nullptr && !parts_.listeners.empty()) {
+    if (const auto* update = std::get_if<Update>(&outcome); update != nullptr) {
       event.codec = CodecName(update->payload);
-      norm = UpdateNorm(update->payload, *parts_.layout);
+      if (norms) norm = UpdateNorm(update->payload, *parts_.layout);
     }
     const Clock::time_point start = Clock::now();
     if (const absl::Status taken = round.answers->Take(std::move(outcome), event); !taken.ok()) {

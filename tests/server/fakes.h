@@ -234,6 +234,7 @@ class HalvingSchedule final : public Schedule {
 // Every event as one word and its round, and all records.
 class Recorder final : public RoundListener {
  public:
+  bool WantsUpdateNorms() const override { return true; }
   void On(const Event& event) override {
     if (const auto* started = std::get_if<RunStarted>(&event)) {
       log.push_back(absl::StrCat("run from ", started->first_round));
