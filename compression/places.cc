@@ -97,6 +97,12 @@ struct RiceCursor {
   uint64_t place;       // the least that the next place can be
 };
 
+// A place that is not checked yet may be anywhere, which prefetching does not mind.
+inline void Prefetch(const int64_t* words, uint64_t place) {
+  const uint64_t address = reinterpret_cast<uintptr_t>(words) + place * sizeof *words;
+  __builtin_prefetch(reinterpret_cast<const void*>(address), 1);
+}
+
 inline uint64_t LoadWhole(const char* bits, uint64_t at) {
   uint64_t word;
   std::memcpy(&word, bits + at / 8, 8);
@@ -107,23 +113,24 @@ inline uint64_t LoadWhole(const char* bits, uint64_t at) {
 // The low bits of all gaps come first, then the ones that end their runs of zeros: finding a one does not
 // wait for the place before it, so that processors work on several at a time.
 MUSTER_KERNEL size_t ReadRice(const char* bits, size_t bytes, int parameter, uint32_t* places, size_t count,
-                              RiceCursor& cursor) {
+                              const int64_t* soon, RiceCursor& cursor) {
   const uint64_t width = static_cast<uint64_t>(parameter), low_mask = (uint64_t{1} << width) - 1;
   RiceCursor now = cursor;
   size_t found = 0;
-  while (now.bits / 8 + 8 <= bytes && (now.low_bits + 64 * width) / 8 + 8 <= bytes) {
+  while (found < count && now.bits / 8 + 8 <= bytes && (now.low_bits + 64 * width) / 8 + 8 <= bytes) {
     uint64_t ones = LoadWhole(bits, now.bits);
-    const size_t more = static_cast<size_t>(__builtin_popcountll(ones));
-    if (more > count - found) break;
-    for (uint32_t* const end = places + found + more; places + found < end; ++found) {
+    const size_t there = static_cast<size_t>(__builtin_popcountll(ones)), room = count - found;
+    for (uint32_t* const end = places + found + (there < room ? there : room); places + found < end;
+         ++found) {
       const uint64_t one = now.bits + static_cast<uint64_t>(__builtin_ctzll(ones));
       ones &= ones - 1;
       now.place += ((one - now.behind_one) << width) + (LoadWhole(bits, now.low_bits) & low_mask);
       now.behind_one = one + 1;
       now.low_bits += width;
+      if (soon != nullptr) Prefetch(soon, now.place);
       places[found] = static_cast<uint32_t>(now.place++);
     }
-    now.bits = (now.bits / 8 + 8) * 8;
+    now.bits = there <= room ? (now.bits / 8 + 8) * 8 : now.behind_one;
   }
   cursor = now;
   return found;
@@ -207,19 +214,20 @@ absl::Status PlaceReader::Finish() const {
   return absl::OkStatus();
 }
 
-size_t PlaceReader::Next(std::span<uint32_t> chunk) {
-  if (kind_ == kRice) return NextRice(chunk);
+size_t PlaceReader::Next(std::span<uint32_t> chunk, const int64_t* soon) {
+  if (kind_ == kRice) return NextRice(chunk, soon);
   size_t filled = 0;
   for (; filled < chunk.size() && left_ > 0; ++filled) {
     uint64_t place = 0;
     if (!NextPlace(place)) return 0;
+    if (soon != nullptr) Prefetch(soon, place);
     chunk[filled] = static_cast<uint32_t>(place);
     --left_;
   }
   return filled;
 }
 
-size_t PlaceReader::NextRice(std::span<uint32_t> chunk) {
+size_t PlaceReader::NextRice(std::span<uint32_t> chunk, const int64_t* soon) {
   const size_t count = std::min<uint64_t>(chunk.size(), left_);
   RiceCursor cursor{.bits = at_,
                     .low_bits = low_at_,
@@ -227,7 +235,7 @@ size_t PlaceReader::NextRice(std::span<uint32_t> chunk) {
                     .place = static_cast<uint64_t>(previous_ + 1)};
   const char* const bits = bits_.data();
   const size_t bytes = bits_.size();
-  size_t found = ReadRice(bits, bytes, parameter_, chunk.data(), count, cursor);
+  size_t found = ReadRice(bits, bytes, parameter_, chunk.data(), count, soon, cursor);
   const uint64_t low_mask = (uint64_t{1} << parameter_) - 1;
   for (; found < count; ++found) {
     if (!FindOne(bits, bytes, cursor.bits)) return 0;

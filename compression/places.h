@@ -29,15 +29,16 @@ class PlaceReader {
   static absl::StatusOr<PlaceReader> Create(WireReader& wire, uint64_t count, int64_t n);
 
   // Fills the front of `chunk`, which must not be empty, with the next places, increasing and below n; how
-  // many: 0 at the end, and where they are malformed. Finish tells which.
-  size_t Next(std::span<uint32_t> chunk);
+  // many: 0 at the end, and where they are malformed. Finish tells which. `soon`: n words of which those at
+  // the places are wanted next; their memory is asked for on the way.
+  size_t Next(std::span<uint32_t> chunk, const int64_t* soon = nullptr);
   // After Next was 0: INVALID_ARGUMENT unless it gave `count` places and nothing is left over.
   absl::Status Finish() const;
 
  private:
   PlaceReader(const WireReader& wire, std::string_view bits, uint8_t coding, uint64_t count, uint64_t n);
 
-  size_t NextRice(std::span<uint32_t> chunk);
+  size_t NextRice(std::span<uint32_t> chunk, const int64_t* soon);
   // The place, of another coding, that starts at bit at_ and is below n; false if there is none.
   bool NextPlace(uint64_t& place);
 

@@ -109,10 +109,6 @@ void ExactSum::Term::TakeBackAt(std::span<const uint32_t> places, std::span<cons
   for (size_t i = 0; i < places.size(); ++i) sum_[places[i]] -= std::llrint(x[i] * scale_);
 }
 
-void ExactSum::Term::Prefetch(std::span<const uint32_t> places) const {
-  for (const uint32_t place : places) __builtin_prefetch(&sum_[place], 1);
-}
-
 void ExactSum::Term::AddSigns(int64_t offset, std::span<const uint8_t> signs, int64_t count,
                               float magnitude) const {
   AddSigned(sum_.data() + offset, signs.data(), static_cast<size_t>(count), std::llrint(magnitude * scale_));

@@ -40,8 +40,9 @@ class ExactSum {
     void AddAt(std::span<const uint32_t> places, std::span<const float> x) const;
     // Undoes AddAt with the same arguments, to the bit.
     void TakeBackAt(std::span<const uint32_t> places, std::span<const float> x) const;
-    // Asks for the memory of these places ahead of AddAt: they are far apart.
-    void Prefetch(std::span<const uint32_t> places) const;
+    // What is added to, for those who know places ahead of AddAt and ask for their memory: they are far
+    // apart.
+    const int64_t* words() const { return sum_.data(); }
     // Bit i of `signs` (the lowest bit of a byte first) says that element offset + i is -magnitude, else
     // +magnitude, for i < count.
     void AddSigns(int64_t offset, std::span<const uint8_t> signs, int64_t count, float magnitude) const;
