@@ -99,8 +99,7 @@ struct RiceCursor {
 
 // A place that is not checked yet may be anywhere, which prefetching does not mind.
 inline void Prefetch(const int64_t* words, uint64_t place) {
-  const uint64_t address = reinterpret_cast<uintptr_t>(words) + place * sizeof *words;
-  __builtin_prefetch(reinterpret_cast<const void*>(address), 1);
+  __builtin_prefetch(words + static_cast<uint32_t>(place), 1);
 }
 
 inline uint64_t LoadWhole(const char* bits, uint64_t at) {

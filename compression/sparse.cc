@@ -71,7 +71,7 @@ absl::Status Sparse::Fold(std::string_view data, double weight, const Layout& la
     folded += ready;
     ready = next;
   }
-  const absl::Status complete = places.Finish();
+  absl::Status complete = places.Finish();
   if (complete.ok()) return complete;
   PlaceReader again = parsed.places;
   for (size_t undone = 0; undone < folded;) {
