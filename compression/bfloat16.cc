@@ -1,11 +1,11 @@
 // The upper half of every float32.
-#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "compression/bucketed.h"
+#include "compression/kernels.h"
 #include "core/kernel.h"
 #include "core/magnitude.h"
 
@@ -22,11 +22,6 @@ MUSTER_KERNEL void Encode(const float* x, size_t n, uint16_t* out) {
     const uint32_t rounded = (magnitude + 0x7fff + (magnitude >> 16 & 1)) >> 16;
     out[i] = static_cast<uint16_t>((rounded < kInfinity ? rounded : kInfinity - 1U) | (bits >> 16 & 0x8000));
   }
-}
-MUSTER_KERNEL uint16_t LargestValue(const uint16_t* values, size_t n) {
-  uint16_t largest = 0;
-  for (size_t i = 0; i < n; ++i) largest = std::max<uint16_t>(largest, values[i] & 0x7fff);
-  return largest;
 }
 MUSTER_KERNEL void DecodeValues(const uint16_t* values, size_t n, float* out) {
   for (size_t i = 0; i < n; ++i) out[i] = std::bit_cast<float>(static_cast<uint32_t>(values[i]) << 16);
@@ -52,13 +47,7 @@ class Bfloat16 final : public Bucketed {
     return true;
   }
   absl::StatusOr<float> CheckBucket(const uint8_t* bucket, uint16_t /*levels*/, size_t n) const override {
-    uint16_t largest = 0;
-    for (size_t begin = 0; begin < n; begin += kPiece) {
-      const size_t count = std::min(kPiece, n - begin);
-      uint16_t values[kPiece];
-      std::memcpy(values, bucket + begin * sizeof(uint16_t), count * sizeof(uint16_t));
-      largest = std::max(largest, LargestValue(values, count));
-    }
+    const uint16_t largest = LargestOf16Bits(bucket, n);
     if (largest >= kInfinity) return InvalidInput("has a value that is not finite");
     return std::bit_cast<float>(static_cast<uint32_t>(largest) << 16);
   }

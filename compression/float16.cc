@@ -7,8 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "compression/bucketed.h"
 #include "compression/kernels.h"
-#include "core/kernel.h"
-#include "core/magnitude.h"
 
 namespace muster {
 namespace {
@@ -24,11 +22,6 @@ float InverseUnit(int exponent) {
   return std::bit_cast<float>(static_cast<uint32_t>(141 - exponent + 127) << 23);
 }
 
-MUSTER_KERNEL uint16_t LargestHalf(const uint16_t* halves, size_t n) {
-  uint16_t largest = 0;
-  for (size_t i = 0; i < n; ++i) largest = std::max<uint16_t>(largest, halves[i] & 0x7fff);
-  return largest;
-}
 int ExponentOf(const uint8_t* bucket) {
   uint16_t exponent = 0;
   std::memcpy(&exponent, bucket, sizeof exponent);
@@ -65,12 +58,7 @@ class Float16 final : public Bucketed {
     if (exponent < kSmallestExponent || exponent > kLargestExponent) {
       return InvalidInput(absl::StrCat("has the exponent ", exponent));
     }
-    uint16_t largest = 0, halves[kPiece];
-    for (size_t begin = 0; begin < n; begin += kPiece) {
-      const size_t count = std::min(kPiece, n - begin);
-      std::memcpy(halves, bucket + (1 + begin) * sizeof(uint16_t), count * sizeof(uint16_t));
-      largest = std::max(largest, LargestHalf(halves, count));
-    }
+    const uint16_t largest = LargestOf16Bits(bucket + sizeof(uint16_t), n);
     if (largest >= kInfinity) return InvalidInput("has a half that is not finite");
     float value = 0;
     DecodeHalves(&largest, Unit(exponent), {&value, 1});

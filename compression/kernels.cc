@@ -115,6 +115,12 @@ MUSTER_KERNEL void FromHalves(const uint16_t* halves, size_t n, float unit, floa
   }
 }
 
+MUSTER_KERNEL uint16_t Largest(const uint16_t* numbers, size_t n) {
+  uint16_t largest = 0;
+  for (size_t i = 0; i < n; ++i) largest = std::max<uint16_t>(largest, numbers[i] & 0x7fff);
+  return largest;
+}
+
 #if MUSTER_X86
 
 #define MUSTER_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
@@ -332,6 +338,17 @@ void DecodeHalves(const uint16_t* halves, float unit, std::span<float> out) {
   if (HasF16c()) done = FromHalves256(halves, out.size(), unit, out.data());
 #endif
   portable::DecodeHalves(halves + done, unit, out.subspan(done));
+}
+
+uint16_t LargestOf16Bits(const uint8_t* packed, size_t n) {
+  constexpr size_t kPiece = 8192;
+  uint16_t largest = 0, piece[kPiece];
+  for (size_t begin = 0; begin < n; begin += kPiece) {
+    const size_t count = std::min(kPiece, n - begin);
+    std::memcpy(piece, packed + begin * sizeof(uint16_t), count * sizeof(uint16_t));
+    largest = std::max(largest, Largest(piece, count));
+  }
+  return largest;
 }
 
 }  // namespace muster

@@ -3,6 +3,7 @@
 #ifndef MUSTER_COMPRESSION_KERNELS_H_
 #define MUSTER_COMPRESSION_KERNELS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -30,6 +31,10 @@ void RoundToLevels(std::span<const float> x, float inverse, int32_t levels, Nois
 // Returns LargestMagnitude(next), likewise.
 float EncodeHalves(std::span<const float> x, float factor, uint16_t* halves, std::span<const float> next);
 void DecodeHalves(const uint16_t* halves, float unit, std::span<float> out);
+
+// The largest of n numbers of 16 bits whose top bit is a sign, which does not count; `packed` need not be
+// aligned.
+uint16_t LargestOf16Bits(const uint8_t* packed, size_t n);
 
 // The forms for any CPU. For tests: the others must equal them.
 namespace portable {

@@ -5,13 +5,13 @@
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "compression/codec_table.h"
 #include "compression/compressor.h"
+#include "compression/kernels.h"
 #include "core/random.h"
 #include "server/aggregation/aggregator.h"
 #include "server/rounds/round_in_progress.h"
@@ -37,20 +37,7 @@ double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Several sums side by side: one alone waits for every addition.
-double Norm(std::span<const float> x) {
-  constexpr size_t kLanes = 8;
-  double sums[kLanes] = {};
-  size_t i = 0;
-  for (; i + kLanes <= x.size(); i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      const double value = x[i + lane];
-      sums[lane] += value * value;
-    }
-  }
-  for (; i < x.size(); ++i) sums[0] += static_cast<double>(x[i]) * x[i];
-  return std::sqrt(std::accumulate(std::begin(sums), std::end(sums), 0.0));
-}
+double Norm(std::span<const float> x) { return std::sqrt(SumOfSquares(x)); }
 
 // For listeners only, so not at any price: 0 for a model so large that decoding an update once more would be
 // felt, and for an update that cannot be decoded.
