@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -97,21 +99,35 @@ absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes, bo
   return WriteFileAtomic(path, std::span<const std::string_view>(&bytes, 1), sync);
 }
 
+bool WriteAt(int file, std::span<const std::string_view> pieces, int64_t offset) {
+  constexpr size_t kMost = 256;  // of Linux's 1024
+  std::array<iovec, kMost> parts;
+  size_t skip = 0;  // bytes of the first piece that are written
+  while (!pieces.empty()) {
+    const size_t count = std::min(pieces.size(), kMost);
+    for (size_t i = 0; i < count; ++i) {
+      const std::string_view left = i == 0 ? pieces[i].substr(skip) : pieces[i];
+      parts[i] = {.iov_base = const_cast<char*>(left.data()), .iov_len = left.size()};
+    }
+    const ssize_t written = ::pwritev(file, parts.data(), static_cast<int>(count), offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return false;
+    offset += written;
+    skip += static_cast<size_t>(written);
+    while (!pieces.empty() && skip >= pieces.front().size()) {
+      skip -= pieces.front().size();
+      pieces = pieces.subspan(1);
+    }
+  }
+  return true;
+}
+
 absl::Status WriteFileAtomic(const std::string& path, std::span<const std::string_view> pieces, bool sync) {
   // The process id keeps two processes that write the same file apart; the rename decides which one stays.
   const std::string aside = absl::StrCat(path, ".", ::getpid(), ".tmp");
   const int fd = ::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return FileError(path, "write");
-  bool good = true;
-  for (std::string_view bytes : pieces) {
-    while (good && !bytes.empty()) {
-      const ssize_t put = ::write(fd, bytes.data(), bytes.size());
-      if (put < 0 && errno == EINTR) continue;
-      good = put >= 0;
-      if (good) bytes.remove_prefix(static_cast<size_t>(put));
-    }
-  }
-  good = good && (!sync || ::fsync(fd) == 0);
+  const bool good = WriteAt(fd, pieces, 0) && (!sync || ::fsync(fd) == 0);
   const absl::Status status = good ? absl::OkStatus() : FileError(path, "write");
   ::close(fd);
   if (!status.ok() || ::rename(aside.c_str(), path.c_str()) != 0) {

@@ -2,6 +2,7 @@
 #ifndef MUSTER_CORE_FILE_H_
 #define MUSTER_CORE_FILE_H_
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -23,6 +24,10 @@ absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes, bo
 // memory.
 absl::Status WriteFileAtomic(const std::string& path, std::span<const std::string_view> pieces,
                              bool sync = false);
+
+// Writes all pieces, one behind the other, from byte `offset` of an open file on, in few calls. False, with
+// errno, where the file takes no more: some of the bytes may be there then.
+bool WriteAt(int file, std::span<const std::string_view> pieces, int64_t offset);
 
 // A file as read-only memory: pages come in when they are read and cost nothing of their own.
 class MappedFile {

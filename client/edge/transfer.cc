@@ -22,16 +22,6 @@ grpc::Status DiskError(const std::string& path) {
   return {grpc::StatusCode::RESOURCE_EXHAUSTED, absl::StrCat(path, ": cannot write: ", std::strerror(errno))};
 }
 
-bool WriteWhole(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t put = ::write(fd, bytes.data(), bytes.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return false;
-    bytes.remove_prefix(static_cast<size_t>(put));
-  }
-  return true;
-}
-
 // Whether the file at `path` is what `sha256` names.
 bool Holds(const std::string& path, std::string_view sha256) {
   const auto file = MappedFile::Open(path);
@@ -73,7 +63,7 @@ void Transfer::Cancel() {
 grpc::Status Transfer::Download(v1::DownloadRequest request, int64_t size, const std::string& path) {
   if (Holds(path, request.sha256())) return grpc::Status::OK;
   const std::string part = path + ".part";
-  const int fd = ::open(part.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  const int fd = ::open(part.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return DiskError(part);
   const absl::Cleanup close = [fd] { ::close(fd); };
   struct stat info {};
@@ -90,12 +80,12 @@ grpc::Status Transfer::Download(v1::DownloadRequest request, int64_t size, const
     grpc::Status failure;
     v1::Chunk chunk;
     while (failure.ok() && reader->Read(&chunk)) {
-      const std::string& data = chunk.data();
+      const std::string_view data = chunk.data();
       if (Crc32c(data) != chunk.crc32c()) {
         failure = {grpc::StatusCode::DATA_LOSS, "a chunk does not match its checksum"};
       } else if (static_cast<int64_t>(data.size()) > size - have) {
         failure = {grpc::StatusCode::DATA_LOSS, "more bytes came than were announced"};
-      } else if (!WriteWhole(fd, data)) {
+      } else if (!WriteAt(fd, std::span(&data, 1), have)) {
         failure = DiskError(part);
       } else {
         have += static_cast<int64_t>(data.size());

@@ -1,11 +1,8 @@
 #include "server/service/update_spool.h"
 
 #include <fcntl.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -30,31 +27,6 @@ absl::Status FileError(const std::string& path, const char* what) {
   const std::string message = absl::StrCat(path, ": cannot be ", what, ": ", std::strerror(errno));
   return errno == ENOSPC || errno == EDQUOT ? absl::ResourceExhaustedError(message)
                                             : absl::InternalError(message);
-}
-
-// Writes the pieces from byte `offset` of the file on. A chunk arrives in many: they take few calls.
-absl::Status WriteAll(int file, const std::string& path, std::span<const std::string_view> pieces,
-                      int64_t offset) {
-  constexpr size_t kMost = 256;  // of Linux's 1024
-  std::array<iovec, kMost> parts;
-  size_t skip = 0;  // bytes of the first piece that are written
-  while (!pieces.empty()) {
-    const size_t count = std::min(pieces.size(), kMost);
-    for (size_t i = 0; i < count; ++i) {
-      const std::string_view left = i == 0 ? pieces[i].substr(skip) : pieces[i];
-      parts[i] = {.iov_base = const_cast<char*>(left.data()), .iov_len = left.size()};
-    }
-    const ssize_t result = pwritev(file, parts.data(), static_cast<int>(count), offset);
-    if (result < 0 && errno == EINTR) continue;
-    if (result < 0) return FileError(path, "written");
-    offset += result;
-    skip += static_cast<size_t>(result);
-    while (!pieces.empty() && skip >= pieces.front().size()) {
-      skip -= pieces.front().size();
-      pieces = pieces.subspan(1);
-    }
-  }
-  return absl::OkStatus();
 }
 
 absl::Status SyncFolder(const std::string& path) {
@@ -169,7 +141,7 @@ absl::Status IncomingUpdate::Append(int64_t writer, std::span<const std::string_
 }
 
 absl::Status IncomingUpdate::Write(std::span<const std::string_view> pieces) {
-  MUSTER_RETURN_IF_ERROR(WriteAll(file_, part_, pieces, received_));
+  if (!WriteAt(file_, pieces, received_)) return FileError(part_, "written");
   for (const std::string_view piece : pieces) {
     hash_.Update(piece);
     received_ += static_cast<int64_t>(piece.size());
@@ -204,7 +176,7 @@ absl::Status IncomingUpdate::Complete() {
   }
   const std::string trailer = Trailer(header_);
   const std::string_view end = trailer;
-  MUSTER_RETURN_IF_ERROR(WriteAll(file_, part_, std::span(&end, 1), size_));
+  if (!WriteAt(file_, std::span(&end, 1), size_)) return FileError(part_, "written");
   const bool sync = durability_ == Durability::kPower;
   if (sync && fsync(file_) != 0) return FileError(part_, "synced");
   if (rename(part_.c_str(), path_.c_str()) != 0) return FileError(path_, "named");
