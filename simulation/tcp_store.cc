@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -33,6 +34,12 @@ void QuietLibTorch() {
   });
 }
 
+// Gloo writes to connections whose other end may have died without asking for an error instead of a signal.
+void IgnoreBrokenPipes() {
+  static std::once_flag once;
+  std::call_once(once, [] { std::signal(SIGPIPE, SIG_IGN); });
+}
+
 absl::Status Gone(const std::exception& error) {
   return absl::UnavailableError(absl::StrCat("the store of rank 0 does not answer: ", FirstLine(error)));
 }
@@ -44,6 +51,7 @@ TcpStore::~TcpStore() = default;
 
 absl::StatusOr<std::unique_ptr<TcpStore>> TcpStore::Open(const Options& options) {
   QuietLibTorch();
+  IgnoreBrokenPipes();
   c10d::TCPStoreOptions store;
   store.port = static_cast<uint16_t>(options.port);
   store.isServer = options.keeper;

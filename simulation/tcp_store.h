@@ -19,6 +19,7 @@ class TcpStore {
     bool keeper = false;  // keeps the keys for all; the others connect
     double deadline_seconds = 60;
   };
+  // This process ignores SIGPIPE from then on: its peers may die while LibTorch or Gloo writes to them.
   // INVALID_ARGUMENT if the keeper's port cannot be had, UNAVAILABLE if the keeper is not there in time.
   static absl::StatusOr<std::unique_ptr<TcpStore>> Open(const Options& options);
   ~TcpStore();

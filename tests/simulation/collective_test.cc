@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <barrier>
+#include <csignal>
 #include <functional>
 #include <latch>
 #include <numeric>
@@ -190,6 +191,11 @@ TEST(TcpStoreTest, KeepsValuesForAll) {
   EXPECT_TRUE(absl::IsDeadlineExceeded(keeper->Get("other", 0.01).status()));
   EXPECT_EQ(*keeper->Count("counter"), 1);
   EXPECT_EQ(*(*store)->Count("counter"), 2);
+}
+
+TEST(TcpStoreTest, WhoEntersAGroupSurvivesPeersThatDieWhileItWrites) {
+  MakeKeeper();
+  EXPECT_EQ(raise(SIGPIPE), 0);  // what the write of a library that does not ask for EPIPE brings about
 }
 
 TEST(TcpStoreTest, SaysWhatIsWrongInOneLine) {
