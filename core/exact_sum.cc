@@ -49,33 +49,30 @@ MUSTER_KERNEL void AddSigned(int64_t* sum, const uint8_t* signs, size_t n, int64
 }  // namespace
 
 ExactSum::ExactSum(int64_t size, double total_weight_bound)
-    : sum_(size, 0), bound_(std::exp2(std::ceil(std::log2(total_weight_bound)))) {}
+    : words_(static_cast<size_t>(size + kCounts), 0),
+      bound_(std::exp2(std::ceil(std::log2(total_weight_bound)))) {}
 
 absl::StatusOr<ExactSum::Term> ExactSum::StartTerm(double weight, float largest) {
   if (!(weight >= 0 && weight <= bound_)) {
     return InvalidInput(absl::StrCat("weight ", weight, " is outside 0 to ", bound_));
   }
   const int64_t weight_units = std::llrint(weight / bound_ * kWeightUnit);
-  if (weight_units > kMostWeight - weights_) {
+  if (weight_units > kMostWeight - weights()) {
     return InvalidInput(absl::StrCat("weights sum to more than their bound ", bound_));
   }
   if (!(largest >= 0 && largest <= kLargest)) {
     return InvalidInput(absl::StrCat("elements of up to ", largest, " are beyond 2^20"));
   }
-  weights_ += weight_units;
-  ++terms_;
+  Count(weight_units, 1);
   const double scale = weight / bound_ * kUnit;
-  return Term(sum_, weight_units, scale, largest * scale < 0x1.0p51);
+  return Term(elements(), weight_units, scale, largest * scale < 0x1.0p51);
 }
 
-void ExactSum::TakeBack(const Term& term) {
-  weights_ -= term.weight_;
-  --terms_;
-}
+void ExactSum::TakeBack(const Term& term) { Count(-term.weight_, -1); }
 
 absl::Status ExactSum::Add(std::span<const float> x, double weight) {
-  if (x.size() != sum_.size()) {
-    return InvalidInput(absl::StrCat("update has ", x.size(), " elements, the model has ", sum_.size()));
+  if (static_cast<int64_t>(x.size()) != size()) {
+    return InvalidInput(absl::StrCat("update has ", x.size(), " elements, the model has ", size()));
   }
   // One pass to check, so that a refused term leaves no trace.
   const float largest = LargestMagnitude(x);
@@ -115,44 +112,44 @@ void ExactSum::Term::AddSigns(int64_t offset, std::span<const uint8_t> signs, in
 }
 
 absl::Status ExactSum::Merge(const ExactSum& other) {
-  if (other.sum_.size() != sum_.size() || other.bound_ != bound_) {
+  if (other.size() != size() || other.bound_ != bound_) {
     return InvalidInput("partial sums of different sizes or weight bounds cannot be merged");
   }
-  if (other.weights_ > kMostWeight - weights_) {
+  if (other.weights() > kMostWeight - weights()) {
     return InvalidInput(absl::StrCat("weights sum to more than their bound ", bound_));
   }
-  for (size_t i = 0; i < sum_.size(); ++i) sum_[i] += other.sum_[i];
-  weights_ += other.weights_;
-  terms_ += other.terms_;
+  for (size_t i = 0; i < words_.size(); ++i) words_[i] += other.words_[i];
   return absl::OkStatus();
 }
 
-double ExactSum::total_weight() const { return static_cast<double>(weights_) / kWeightUnit * bound_; }
+double ExactSum::total_weight() const { return static_cast<double>(weights()) / kWeightUnit * bound_; }
 
 absl::Status ExactSum::Mean(std::span<float> out) const { return Quotient(total_weight(), out); }
 
 absl::StatusOr<std::vector<float>> ExactSum::TakeMean() && {
   constexpr size_t kBlock = size_t{1} << 22;  // elements
+  const std::span<int64_t> sum = elements();
   std::vector<float> mean;
-  mean.reserve(sum_.size());
+  mean.reserve(sum.size());
   const double divisor = total_weight();
   if (!(divisor > 0)) return absl::FailedPreconditionError("no update with a positive weight was added");
   const double scale = bound_ / kUnit / divisor;
-  for (size_t begin = 0; begin < sum_.size(); begin += kBlock) {
-    const size_t end = std::min(begin + kBlock, sum_.size());
+  for (size_t begin = 0; begin < sum.size(); begin += kBlock) {
+    const size_t end = std::min(begin + kBlock, sum.size());
     mean.resize(end);
-    for (size_t i = begin; i < end; ++i) mean[i] = static_cast<float>(static_cast<double>(sum_[i]) * scale);
+    for (size_t i = begin; i < end; ++i) mean[i] = static_cast<float>(static_cast<double>(sum[i]) * scale);
     // Large sums lie on pages of their own, so whole blocks are whole pages.
-    if (end - begin == kBlock) ::madvise(&sum_[begin], kBlock * sizeof(int64_t), MADV_DONTNEED);
+    if (end - begin == kBlock) ::madvise(&sum[begin], kBlock * sizeof(int64_t), MADV_DONTNEED);
   }
   return mean;
 }
 
 absl::Status ExactSum::Quotient(double divisor, std::span<float> out) const {
   if (!(divisor > 0)) return absl::FailedPreconditionError("no update with a positive weight was added");
-  if (out.size() != sum_.size()) return InvalidInput("output size does not match the sum");
+  const std::span<const int64_t> sum = elements();
+  if (out.size() != sum.size()) return InvalidInput("output size does not match the sum");
   const double scale = bound_ / kUnit / divisor;
-  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(static_cast<double>(sum_[i]) * scale);
+  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(static_cast<double>(sum[i]) * scale);
   return absl::OkStatus();
 }
 

@@ -68,11 +68,14 @@ class ExactSum {
 
   // Adds the other's terms. Both must have the same size and bound.
   absl::Status Merge(const ExactSum& other);
+  // The whole sum as integers, for other processes: adding those of another sum of the same size and bound to
+  // them, one by one and modulo 2^64, is what Merge does. size() + 2 of them; they belong to the sum.
+  std::span<int64_t> words() { return words_; }
 
-  int64_t size() const { return static_cast<int64_t>(sum_.size()); }
+  int64_t size() const { return static_cast<int64_t>(words_.size()) - kCounts; }
   // Sum of the weights added so far, exact to 2^-60 of the bound.
   double total_weight() const;
-  int64_t terms() const { return terms_; }
+  int64_t terms() const { return words_.back(); }
   // out = sum / total_weight(). FAILED_PRECONDITION where total_weight() is 0.
   absl::Status Mean(std::span<float> out) const;
   // Mean() into a new vector, giving the sum's memory back on the way: a large sum and its mean are never
@@ -82,10 +85,18 @@ class ExactSum {
   absl::Status Quotient(double divisor, std::span<float> out) const;
 
  private:
-  std::vector<int64_t, HugePages<int64_t>> sum_;
-  double bound_;         // power of two, >= total_weight_bound
-  int64_t weights_ = 0;  // sum of w / bound_ in units of 2^-60
-  int64_t terms_ = 0;
+  static constexpr int64_t kCounts = 2;
+  std::span<int64_t> elements() { return std::span(words_).first(words_.size() - kCounts); }
+  std::span<const int64_t> elements() const { return std::span(words_).first(words_.size() - kCounts); }
+  int64_t weights() const { return words_[words_.size() - kCounts]; }
+  void Count(int64_t weight_units, int64_t terms) {
+    words_[words_.size() - kCounts] += weight_units;
+    words_.back() += terms;
+  }
+
+  // The elements, then the sum of w / bound_ in units of 2^-60, then the number of terms.
+  std::vector<int64_t, HugePages<int64_t>> words_;
+  double bound_;  // power of two, >= total_weight_bound
 };
 
 }  // namespace muster

@@ -164,7 +164,7 @@ absl::StatusOr<std::vector<float>> SimulatedFederation::RunOnWorkers(WorkerGroup
 }
 
 absl::Status SimulatedFederation::Work(WorkerGroup& group, const std::function<void(double)>& trained) {
-  return ServeAsWorker(*clients_, *workers_, group, trained);
+  return ServeAsWorker(*clients_, *workers_, engine_options_.aggregator, group, trained);
 }
 
 absl::StatusOr<std::vector<float>> SimulatedFederation::RunWith(ClientPool& pool, Journal* journal,

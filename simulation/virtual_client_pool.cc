@@ -27,6 +27,9 @@ class VirtualClientPool::HonestBout final : public Bout {
   bool honest() const override { return true; }
   void Take(size_t /*i*/, const State& /*memory*/, TrainedClient /*trained*/) override {}
   void Take(size_t i, absl::StatusOr<std::vector<float>> update) override { updates_[i] = std::move(update); }
+  absl::Status AddSums(std::span<const int64_t> /*sums*/) override {
+    return InternalError("sums of updates that are not for the round");
+  }
 
   const std::vector<absl::StatusOr<std::vector<float>>>& updates() const { return updates_; }
 
@@ -47,6 +50,11 @@ class VirtualClientPool::RealBout final : public Bout {
 
   bool honest() const override { return false; }
   void Take(size_t /*i*/, absl::StatusOr<std::vector<float>> /*update*/) override {}
+  absl::Status AddSums(std::span<const int64_t> sums) override {
+    if (full_.folding == nullptr) return InternalError("sums in a round that needs every update");
+    const MutexLock lock(&mutex_);
+    return full_.folding->add(sums);
+  }
   void Take(size_t i, const State& memory, TrainedClient trained) override {
     // What a client on a wire would have received.
     const auto version = memory.numbers.find(kModelVersion);

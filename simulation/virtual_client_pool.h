@@ -36,6 +36,8 @@ class VirtualClientPool : public ClientPool {
     // client, `memory` is what Recall gave.
     virtual void Take(size_t i, const State& memory, TrainedClient trained) = 0;
     virtual void Take(size_t i, absl::StatusOr<std::vector<float>> update) = 0;
+    // Sums that have the folded updates which are taken next (Folding::add).
+    virtual absl::Status AddSums(std::span<const int64_t> sums) = 0;
 
    protected:
     // All outlive it.

@@ -12,6 +12,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "core/mutex.h"
+#include "simulation/local_sums.h"
 #include "simulation/worker_messages.h"
 
 namespace muster {
@@ -83,15 +84,19 @@ struct Job {
   std::shared_ptr<const VirtualTask> task;
   v1::ClientAnswer answer;  // its place in the bout
   bool honest = false;
+  int64_t fold_from = 0;
   ClientId client = 0;
   State memory;
 };
 
 class Worker {
  public:
-  Worker(const VirtualClients& clients, WorkerThreads& threads, double heartbeat_seconds,
-         const std::function<void(double)>& trained)
-      : clients_(clients), heartbeat_seconds_(heartbeat_seconds), trained_(trained) {
+  Worker(const VirtualClients& clients, WorkerThreads& threads, const PluginConfig& aggregator,
+         double heartbeat_seconds, const std::function<void(double)>& trained)
+      : clients_(clients),
+        heartbeat_seconds_(heartbeat_seconds),
+        trained_(trained),
+        sums_(aggregator, threads.layout()) {
     // All of the trainers' threads take jobs until there are no more to come.
     training_ = std::thread([this, &threads] {
       threads.ForEach(threads.count(), [this](LocalTrainer& trainer, int64_t) {
@@ -131,6 +136,10 @@ class Worker {
       } else if (received.message.has_train() && task != nullptr &&
                  received.message.train().task() == number) {
         MUSTER_RETURN_IF_ERROR(Enqueue(outbox, task, received.message.train(), received.blobs));
+      } else if (received.message.has_give_sums()) {
+        const int64_t bout = received.message.give_sums().bout();
+        const std::unique_ptr<Aggregator> folded = sums_.Give(bout);
+        outbox->Put(PackSums(bout, folded != nullptr ? folded->Sums() : std::span<int64_t>()));
       }
     }
   }
@@ -160,6 +169,7 @@ class Worker {
       job.outbox = outbox;
       job.task = task;
       job.honest = train.honest();
+      job.fold_from = train.fold_from();
       job.client = train.items(i).client();
       job.answer.set_bout(train.bout());
       job.answer.set_item(train.items(i).item());
@@ -180,7 +190,7 @@ class Worker {
     return job;
   }
 
-  void Train(LocalTrainer& trainer, Job job) const {
+  void Train(LocalTrainer& trainer, Job job) {
     const Clock::time_point start = Clock::now();
     const auto answer = [&] {
       job.answer.set_seconds(std::chrono::duration<double>(Clock::now() - start).count());
@@ -192,7 +202,10 @@ class Worker {
       const auto update = clients_.TrainHonestly(trainer, *job.task, job.client, std::move(job.memory));
       bytes = PackAnswer(answer(), update);
     } else {
-      const TrainedClient trained = clients_.Train(trainer, *job.task, job.client, job.memory);
+      TrainedClient trained = clients_.Train(trainer, *job.task, job.client, job.memory);
+      if (const auto& folding = job.task->task.folding; folding != nullptr) {
+        sums_.Fold(job.answer.bout(), *folding, job.fold_from, trained);
+      }
       bytes = PackAnswer(answer(), trained);
     }
     job.outbox->Put(std::move(bytes));
@@ -201,6 +214,7 @@ class Worker {
   const VirtualClients& clients_;
   const double heartbeat_seconds_;
   const std::function<void(double)>& trained_;
+  LocalSums sums_;
   Mutex mutex_;
   CondVar changed_;
   std::deque<Job> jobs_ ABSL_GUARDED_BY(mutex_);
@@ -210,9 +224,10 @@ class Worker {
 
 }  // namespace
 
-absl::Status ServeAsWorker(const VirtualClients& clients, WorkerThreads& threads, WorkerGroup& group,
+absl::Status ServeAsWorker(const VirtualClients& clients, WorkerThreads& threads,
+                           const PluginConfig& aggregator, WorkerGroup& group,
                            const std::function<void(double)>& trained) {
-  Worker worker(clients, threads, std::min(1.0, group.patience_seconds() / 5), trained);
+  Worker worker(clients, threads, aggregator, std::min(1.0, group.patience_seconds() / 5), trained);
   while (true) {
     MUSTER_ASSIGN_OR_RETURN(const bool ended, worker.Serve(group.collective()));
     if (ended) return absl::OkStatus();

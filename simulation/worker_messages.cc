@@ -88,6 +88,18 @@ v1::WorkerTask ToMessage(const VirtualTask& virtual_task, int64_t number) {
     entry.set_group(group);
     entry.set_members(collusion.members);
   }
+  if (task.folding != nullptr) {
+    v1::TaskFolding& folding = *message.mutable_folding();
+    for (const ClientInfo& client : task.folding->cohort) {
+      folding.add_clients(client.id);
+      folding.add_samples(client.num_samples);
+    }
+    folding.set_uniform_weights(task.folding->uniform_weights);
+    if (const auto& weights = task.folding->weights; weights) {
+      folding.mutable_weights()->Assign(weights->begin(), weights->end());
+    }
+    folding.set_norms(task.folding->norms);
+  }
   return message;
 }
 
@@ -104,6 +116,19 @@ absl::StatusOr<VirtualTask> FromMessage(const v1::WorkerTask& message) {
                               .deadline_seconds = message.deadline_seconds(),
                               .statistics = {message.statistics().begin(), message.statistics().end()}},
                      .cohort = message.cohort()};
+  if (message.has_folding()) {
+    const v1::TaskFolding& told = message.folding();
+    const int cohort = told.clients_size();
+    if (told.samples_size() != cohort || (told.weights_size() != 0 && told.weights_size() != cohort)) {
+      return Malformed("samples or weights of another cohort");
+    }
+    auto folding = std::make_shared<Folding>();
+    for (int i = 0; i < cohort; ++i) folding->cohort.push_back({told.clients(i), told.samples(i)});
+    folding->uniform_weights = told.uniform_weights();
+    if (told.weights_size() > 0) folding->weights.emplace(told.weights().begin(), told.weights().end());
+    folding->norms = told.norms();
+    result.task.folding = std::move(folding);
+  }
   for (const v1::TaskVector& vector : message.vectors()) {
     if (vector.elements() < 0 || vector.elements() > kMaxElements) return Malformed("an impossible vector");
     result.task.vectors[vector.name()] = std::make_shared<std::vector<float>>(zeros(vector.elements()));
@@ -167,10 +192,30 @@ std::string PackAnswer(v1::ClientAnswer answer, const TrainedClient& trained) {
     message.add_extras(name);
     blobs.push_back(payload.view());
   }
+  if (update.folded) {
+    v1::FoldedUpdate& folded = *message.mutable_folded();
+    folded.set_payload_bytes(update.folded->payload_bytes);
+    folded.set_norm(update.folded->norm);
+    folded.set_seconds(update.folded->seconds);
+  }
   for (const auto& [name, values] : update.numbers) {
     (*message.mutable_numbers())[name].mutable_values()->Assign(values.begin(), values.end());
   }
   return PackAnswer(std::move(answer), blobs);
+}
+
+std::string PackSums(int64_t bout, std::span<const int64_t> sums) {
+  v1::FromWorker message;
+  message.mutable_sums()->set_bout(bout);
+  const std::string_view bytes(reinterpret_cast<const char*>(sums.data()), sums.size_bytes());
+  return Pack(std::move(message), {&bytes, 1});
+}
+
+absl::StatusOr<std::vector<int64_t>> UnpackSums(std::span<const std::string_view> blobs) {
+  if (blobs.size() != 1 || blobs[0].size() % sizeof(int64_t) != 0) return Malformed("sums of an odd size");
+  std::vector<int64_t> sums(blobs[0].size() / sizeof(int64_t));
+  std::memcpy(sums.data(), blobs[0].data(), blobs[0].size());
+  return sums;
 }
 
 std::string PackAnswer(v1::ClientAnswer answer, const absl::StatusOr<std::vector<float>>& honest) {
@@ -206,6 +251,10 @@ absl::StatusOr<TrainedClient> UnpackTrained(const v1::ClientAnswer& answer, Clie
                 .metrics = {message.train_loss(), message.steps(), message.seconds()}};
   for (int i = 0; i < message.extras_size(); ++i) {
     update.extras[message.extras(i)] = {.bytes = std::string(blobs[3 + static_cast<size_t>(i)])};
+  }
+  if (message.has_folded()) {
+    const v1::FoldedUpdate& folded = message.folded();
+    update.folded = {folded.payload_bytes(), folded.norm(), folded.seconds()};
   }
   for (const auto& [name, list] : message.numbers()) {
     update.numbers[name].assign(list.values().begin(), list.values().end());

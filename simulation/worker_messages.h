@@ -29,7 +29,8 @@ template <typename Message>
 absl::StatusOr<Unpacked<Message>> Unpack(std::string_view bytes);
 
 // A task as a message, without its vectors, and all of it back: the vectors have their sizes, what is in them
-// comes by BroadcastVectors.
+// comes by BroadcastVectors. Of a task's Folding all arrives but the aggregator, which everybody knows, the
+// number of sums and where they go.
 v1::WorkerTask ToMessage(const VirtualTask& task, int64_t number);
 absl::StatusOr<VirtualTask> FromMessage(const v1::WorkerTask& message);
 // The same vectors for everybody: process 0's.
@@ -42,6 +43,8 @@ absl::StatusOr<State> UnpackState(std::string_view bytes);
 // What came of a client, in `answer` (whose place in the bout is the caller's), with its blobs.
 std::string PackAnswer(v1::ClientAnswer answer, const TrainedClient& trained);
 std::string PackAnswer(v1::ClientAnswer answer, const absl::StatusOr<std::vector<float>>& honest);
+std::string PackSums(int64_t bout, std::span<const int64_t> sums);
+absl::StatusOr<std::vector<int64_t>> UnpackSums(std::span<const std::string_view> blobs);
 absl::StatusOr<TrainedClient> UnpackTrained(const v1::ClientAnswer& answer, ClientId client,
                                             std::span<const std::string_view> blobs);
 // An error of the client's is inside; one of the message is outside.

@@ -68,10 +68,17 @@ void WorkersPool::Leave() {
   if (group_.collective() != nullptr) group_.collective()->Close();
   for (const auto& peer : peers_) peer->receiving.join();
   const MutexLock lock(&mutex_);
-  for (const auto& peer : peers_) {
-    for (const auto& [item, memory] : peer->given) waiting_.push_front(item);
-  }
+  for (const auto& peer : peers_) PutBack(*peer);
   peers_.clear();
+  ++bout_number_;  // sums of before are void
+}
+
+void WorkersPool::PutBack(Peer& peer) {
+  for (const auto& [item, memory] : peer.given) waiting_.push_front(item);
+  for (const Folded& folded : peer.folded) waiting_.push_front(folded.item);
+  peer.given.clear();
+  peer.folded.clear();
+  peer.asked = 0;
 }
 
 absl::Status WorkersPool::FormAnew() {
@@ -179,13 +186,16 @@ void WorkersPool::Deal(Peer& peer) {
     const MutexLock lock(&mutex_);
     if (!dealing_ || peer.gone || leaving_) return;
     items = Choose(peer);
-    if (items.empty()) return;
-    bout = bout_;
-    ++users_;
-    train.set_task(told_number_);
-    train.set_bout(bout_number_);
-    train.set_honest(bout->honest());
+    if (!items.empty()) {
+      bout = bout_;
+      ++users_;
+      train.set_task(told_number_);
+      train.set_bout(bout_number_);
+      train.set_honest(bout->honest());
+      train.set_fold_from(FoldFrom(*bout));
+    }
   }
+  if (items.empty()) return AskForSums(peer);
   std::vector<std::string> memories;
   absl::Status lost;
   for (const size_t item : items) {
@@ -200,7 +210,7 @@ void WorkersPool::Deal(Peer& peer) {
     if (const auto given = peer.given.find(item); given != peer.given.end())
       given->second = *std::move(memory);
   }
-  Release(lost, /*taken=*/false);
+  Release(lost, /*taken=*/0);
   if (!lost.ok()) return;
   const std::vector<std::string_view> blobs(memories.begin(), memories.end());
   const absl::Status sent = group_.collective()->Send(peer.place, Pack(std::move(message), blobs));
@@ -250,6 +260,9 @@ absl::Status WorkersPool::Hear(Peer& peer, std::string_view bytes) {
     if (received.message.received().complete()) return absl::OkStatus();
     form_anew_ = begin_again_ = true;
     changed_.NotifyAll();
+  } else if (received.message.has_sums()) {
+    MUSTER_RETURN_IF_ERROR(TakeSums(peer, received.message.sums(), received.blobs));
+    Deal(peer);
   } else if (received.message.has_still_there()) {
     v1::ToWorker answer;
     answer.mutable_still_there();
@@ -276,22 +289,87 @@ absl::Status WorkersPool::Take(Peer& peer, const v1::ClientAnswer& answer,
     bout = bout_;
     ++users_;
   }
-  absl::Status status;
-  if (bout->honest()) {
-    auto update = UnpackHonest(answer, blobs);
-    status = update.status();
-    if (status.ok()) bout->Take(item, *std::move(update));
-  } else {
-    absl::StatusOr<TrainedClient> trained = UnpackTrained(answer, bout->clients()[item], blobs);
-    status = trained.status();
-    if (status.ok()) bout->Take(item, memory, *std::move(trained));
-  }
+  bool taken = false;
+  const absl::Status status = Pass(peer, *bout, answer, std::move(memory), blobs, taken);
   if (!status.ok()) {
     const MutexLock lock(&mutex_);
     waiting_.push_front(item);
   }
-  Release(absl::OkStatus(), /*taken=*/status.ok());
+  Release(absl::OkStatus(), taken ? 1 : 0);
   return status;
+}
+
+absl::Status WorkersPool::Pass(Peer& peer, Bout& bout, const v1::ClientAnswer& answer, State memory,
+                               std::span<const std::string_view> blobs, bool& taken) {
+  const auto item = static_cast<size_t>(answer.item());
+  if (bout.honest()) {
+    MUSTER_ASSIGN_OR_RETURN(auto update, UnpackHonest(answer, blobs));
+    bout.Take(item, std::move(update));
+    taken = true;
+    return absl::OkStatus();
+  }
+  MUSTER_ASSIGN_OR_RETURN(TrainedClient trained, UnpackTrained(answer, bout.clients()[item], blobs));
+  if (answer.has_update() && answer.update().has_folded()) {
+    const MutexLock lock(&mutex_);
+    peer.folded.push_back({item, std::move(memory), std::move(trained)});
+    return absl::OkStatus();
+  }
+  bout.Take(item, memory, std::move(trained));
+  taken = true;
+  return absl::OkStatus();
+}
+
+int64_t WorkersPool::FoldFrom(const Bout& bout) const {
+  const auto& folding = bout.task().task.folding;
+  if (folding == nullptr || bout.honest()) return 0;
+  const auto alive =
+      std::count_if(peers_.begin(), peers_.end(), [](const auto& peer) { return !peer->gone; });
+  const int64_t processes = alive + (own_ != nullptr ? 1 : 0);
+  const int64_t bytes = folding->sums * static_cast<int64_t>(sizeof(int64_t));
+  return bytes * processes / static_cast<int64_t>(bout.clients().size()) + 1;
+}
+
+void WorkersPool::AskForSums(Peer& peer) {
+  v1::ToWorker message;
+  {
+    const MutexLock lock(&mutex_);
+    if (!dealing_ || peer.gone || leaving_ || peer.asked > 0 || peer.folded.empty() || !peer.given.empty()) {
+      return;
+    }
+    peer.asked = peer.folded.size();
+    message.mutable_give_sums()->set_bout(bout_number_);
+  }
+  const absl::Status sent = group_.collective()->Send(peer.place, Pack(message));
+  if (!sent.ok()) Lose(peer, sent);
+}
+
+absl::Status WorkersPool::TakeSums(Peer& peer, const v1::Sums& message,
+                                   std::span<const std::string_view> blobs) {
+  MUSTER_ASSIGN_OR_RETURN(const std::vector<int64_t> sums, UnpackSums(blobs));
+  Bout* bout = nullptr;
+  std::vector<Folded> folded;
+  {
+    const MutexLock lock(&mutex_);
+    if (bout_ == nullptr || message.bout() != bout_number_ || peer.asked == 0) {
+      return InternalError("sums that nobody asked for");
+    }
+    // From here on they are nobody else's, even if the worker is lost.
+    const auto end = peer.folded.begin() + static_cast<std::ptrdiff_t>(peer.asked);
+    folded.assign(std::make_move_iterator(peer.folded.begin()), std::make_move_iterator(end));
+    peer.folded.erase(peer.folded.begin(), end);
+    peer.asked = 0;
+    bout = bout_;
+    ++users_;
+  }
+  const absl::Status added = bout->AddSums(sums);
+  if (added.ok()) {
+    for (Folded& client : folded) bout->Take(client.item, client.memory, std::move(client.trained));
+  } else {
+    const MutexLock lock(&mutex_);
+    for (const Folded& client : folded) waiting_.push_front(client.item);
+  }
+  Release(absl::OkStatus(), added.ok() ? folded.size() : 0);
+  return added;
 }
 
 void WorkersPool::LearnRate(Peer& peer, double seconds, size_t item) {
@@ -303,10 +381,10 @@ void WorkersPool::LearnRate(Peer& peer, double seconds, size_t item) {
       peer.seconds_per_sample == 0 ? rate : (1 - kNew) * peer.seconds_per_sample + kNew * rate;
 }
 
-void WorkersPool::Release(const absl::Status& status, bool taken) {
+void WorkersPool::Release(const absl::Status& status, size_t taken) {
   const MutexLock lock(&mutex_);
   --users_;
-  if (taken) --left_;
+  left_ -= taken;
   failed_.Update(status);
   changed_.NotifyAll();
 }
@@ -323,8 +401,7 @@ void WorkersPool::Lose(Peer& peer, const absl::Status& why) {
       return;
     }
     gone_.insert(peer.member.rank);
-    for (const auto& [item, memory] : peer.given) waiting_.push_front(item);
-    peer.given.clear();
+    PutBack(peer);
     for (const auto& other : peers_) {
       begin_again_ = begin_again_ || (!other->gone && other->received != told_number_);
     }
@@ -362,7 +439,7 @@ void WorkersPool::Help(Bout& bout, const std::function<bool()>& cancelled) {
       } else if (memory.ok()) {
         bout.Take(*item, *memory, clients().Train(trainer, bout.task(), bout.clients()[*item], *memory));
       }
-      Release(memory.status(), /*taken=*/memory.ok());
+      Release(memory.status(), /*taken=*/memory.ok() ? 1 : 0);
     }
   });
 }

@@ -26,6 +26,9 @@ namespace muster {
 // client takes is foretold from its samples and from how long samples took before. Its memory travels with it
 // and back, so that rank 0 alone keeps what clients remember, and any worker can train any client.
 //
+// Where a round needs no single update, workers fold updates themselves and are asked for the sums when there
+// is nothing more for them to do; what a worker has folded counts once its sums are here.
+//
 // A worker that dies, or says nothing for the group's patience, loses its clients to the others; before the
 // next broadcast the rest form a new group. What is trained where never shows in a result.
 class WorkersPool final : public VirtualClientPool {
@@ -40,13 +43,21 @@ class WorkersPool final : public VirtualClientPool {
   ~WorkersPool() override;
 
  private:
-  // One worker. What it has been given is not done before its answer was taken.
+  // A client whose update is in its worker's sums.
+  struct Folded {
+    size_t item = 0;  // of the bout
+    State memory;     // as it was recalled
+    TrainedClient trained;
+  };
+  // One worker. What it has been given is not done before its answer was taken, and the sums that it is in.
   struct Peer {
     int place = 0;  // in the collective
     WorkerGroup::Member member;
     bool gone = false;
     int64_t received = 0;           // number of the last task that it has whole
     std::map<size_t, State> given;  // item of the bout: what the client remembers
+    std::vector<Folded> folded;     // answered
+    size_t asked = 0;               // so many of them will be in the sums that it was asked for
     double seconds_per_sample = 0;  // of one of its threads, with this task's epochs; 0: not known
     std::thread receiving;
   };
@@ -71,6 +82,16 @@ class WorkersPool final : public VirtualClientPool {
   void Listen(Peer& peer, const std::shared_ptr<Collective>& collective);
   absl::Status Hear(Peer& peer, std::string_view bytes);
   absl::Status Take(Peer& peer, const v1::ClientAnswer& answer, std::span<const std::string_view> blobs);
+  // What the bout makes of an answer that is whole.
+  absl::Status Pass(Peer& peer, Bout& bout, const v1::ClientAnswer& answer, State memory,
+                    std::span<const std::string_view> blobs, bool& taken);
+  // From so many bytes on it is less to send the sums of a worker's updates than these; 0: never.
+  int64_t FoldFrom(const Bout& bout) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Asks an idle peer for the sums of what it has folded.
+  void AskForSums(Peer& peer);
+  absl::Status TakeSums(Peer& peer, const v1::Sums& message, std::span<const std::string_view> blobs);
+  // What was not taken from the peer is for others to do.
+  void PutBack(Peer& peer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Lose(Peer& peer, const absl::Status& why);
   void TellLoss(const WorkerGroup::Member& member, const std::string& why) const;
   // Trains here, or waits, until the bout is over or must be begun again.
@@ -78,8 +99,8 @@ class WorkersPool final : public VirtualClientPool {
   std::optional<size_t> NextHere(const std::function<bool()>& cancelled);
   bool MustEnd() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LearnRate(Peer& peer, double seconds, size_t item) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // A user of the bout has done with it; an error ends the run.
-  void Release(const absl::Status& status, bool taken);
+  // A user of the bout has done with it, having taken so many items; an error ends the run.
+  void Release(const absl::Status& status, size_t taken);
 
   WorkerGroup& group_;
   WorkerThreads* const own_;

@@ -39,6 +39,8 @@ class Capped final : public Aggregator {
     return peer == nullptr ? InternalError("capped can only merge with capped") : sum_.Merge(peer->sum_);
   }
 
+  std::span<int64_t> Sums() override { return sum_.words(); }
+
   absl::StatusOr<Aggregate> Finish() && override {
     Aggregate aggregate{std::vector<float>(static_cast<size_t>(layout_.size)), sum_.terms(),
                         sum_.total_weight()};

@@ -52,6 +52,10 @@ class Aggregator {
   virtual absl::Status Add(const Update& update) = 0;
   // Takes over all of `other`, of the same class and round.
   virtual absl::Status MergeWith(Aggregator&& other) = 0;
+  // The partial aggregate, if it is nothing but sums, so that updates can be folded in many processes: adding
+  // the sums of another one of this class and round to these, one by one and modulo 2^64, is MergeWith. Empty
+  // where an update leaves more behind. They belong to the aggregator, as many as at first until Finish.
+  virtual std::span<int64_t> Sums() { return {}; }
   // Consumes *this. FAILED_PRECONDITION if nothing with a positive weight was added.
   virtual absl::StatusOr<Aggregate> Finish() && = 0;
   // Whether the result is the weighted mean of the updates, and what an accepted one weighs in it. Methods

@@ -43,6 +43,8 @@ class FedAvg final : public Aggregator {
     return sum_.Merge(peer->sum_);
   }
 
+  std::span<int64_t> Sums() override { return sum_.words(); }
+
   absl::StatusOr<Aggregate> Finish() && override {
     Aggregate aggregate;
     aggregate.updates = sum_.terms();

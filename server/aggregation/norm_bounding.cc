@@ -41,6 +41,8 @@ class NormBounding final : public Aggregator {
     return sum_.Merge(peer->sum_);
   }
 
+  std::span<int64_t> Sums() override { return sum_.words(); }
+
   absl::StatusOr<Aggregate> Finish() && override {
     Aggregate aggregate;
     aggregate.delta.resize(static_cast<size_t>(layout_.size));

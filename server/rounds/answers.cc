@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "compression/compressor.h"
+#include "compression/kernels.h"
 #include "methods/method.h"
 
 namespace muster {
@@ -41,6 +42,15 @@ absl::Status MoveToFile(Payload& payload) {
 }
 
 }  // namespace
+
+// For listeners only, so not at any price: 0 also for a model so large that decoding an update once more
+// would be felt.
+double UpdateNorm(const Payload& update, const Layout& layout) {
+  constexpr int64_t kMostElements = 1 << 24;
+  if (layout.size > kMostElements) return 0;
+  const absl::StatusOr<std::vector<float>> decoded = DecodePayload(update, layout);
+  return decoded.ok() ? std::sqrt(SumOfSquares(*decoded)) : 0;
+}
 
 Answers::Answers(std::vector<ClientInfo> cohort, std::unique_ptr<Aggregator> aggregator, const Layout& layout,
                  ExtraRules rules, bool keep, RoundRecord& record)
@@ -77,7 +87,8 @@ absl::Status Answers::Take(Outcome outcome, ClientFinished& event) {
   ++record_.totals.uploads;
   record_.upload_bytes += event.upload_bytes;
   record_.download_bytes += update->download_bytes;
-  if (const absl::Status folded = Fold(*update); !folded.ok()) {
+  if (update->folded) event.fold_seconds = update->folded->seconds;
+  if (const absl::Status folded = update->folded ? absl::OkStatus() : Fold(*update); !folded.ok()) {
     event.failure = {.client = client,
                      .stage = "verify",
                      .code = absl::StatusCodeToString(folded.code()),
@@ -147,6 +158,23 @@ absl::Status Answers::Fold(const Update& update) {
     auto [sum, made] =
         extras_.try_emplace(name, static_cast<int64_t>(values.size()), static_cast<double>(cohort_.size()));
     MUSTER_RETURN_IF_ERROR(sum->second.Add(values, 1));
+  }
+  return absl::OkStatus();
+}
+
+int64_t Answers::sums() const {
+  const bool only_sums =
+      !keep_ && rules_.required.empty() && rules_.scalars.empty() && !rules_.optimizer_state;
+  return only_sums ? static_cast<int64_t>(aggregator_->Sums().size()) : 0;
+}
+
+absl::Status Answers::AddSums(std::span<const int64_t> sums) {
+  const std::span<int64_t> own = aggregator_->Sums();
+  if (sums.size() != own.size()) {
+    return InvalidInput(absl::StrCat(sums.size(), " sums, the round's aggregator has ", own.size()));
+  }
+  for (size_t i = 0; i < own.size(); ++i) {
+    own[i] = static_cast<int64_t>(static_cast<uint64_t>(own[i]) + static_cast<uint64_t>(sums[i]));
   }
   return absl::OkStatus();
 }

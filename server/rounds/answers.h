@@ -25,6 +25,9 @@ struct ExtraRules {
   bool optimizer_state = false;        // further vectors named "optimizer/..." are welcome
 };
 
+// The Euclidean norm of an encoded update; 0 if it cannot be decoded.
+double UpdateNorm(const Payload& update, const Layout& layout);
+
 // Memory: the aggregator's, one exact sum per extra vector, a few numbers per client. With `keep` also the
 // updates, as they came: up to 256 MiB, those beyond lie in nameless files (in TMPDIR, gone with the
 // process). Not thread-safe.
@@ -38,6 +41,11 @@ class Answers {
   // Takes one client's answer. What became of it is also told by `event`. INTERNAL for a client that is not
   // of the cohort or has answered already (the pool broke its contract).
   absl::Status Take(Outcome outcome, ClientFinished& event);
+  // Adds sums that a pool has made of updates which it folded (Folding::add).
+  absl::Status AddSums(std::span<const int64_t> sums);
+  // Whether a pool may fold updates itself: nothing of a single one is needed here. How many sums they make
+  // then, else 0.
+  int64_t sums() const;
   // After the last answer: sorts what came in any order, fills in the record's training loss. INTERNAL if a
   // client has not answered.
   absl::Status Close();

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -16,6 +17,7 @@
 #include "absl/functional/function_ref.h"
 #include "compression/payload.h"
 #include "core/parameters.h"
+#include "core/registry.h"
 #include "core/status.h"
 
 namespace muster {
@@ -43,6 +45,20 @@ struct ModelDelta {
   std::shared_ptr<const Payload> payload;  // immutable
 };
 
+// What a pool needs that folds updates where they are made: it brings the sums of many of them instead of
+// each one (Update::folded).
+struct Folding {
+  // Makes a partial aggregator of the round (server/aggregation/aggregator.h).
+  PluginConfig aggregator;
+  std::vector<ClientInfo> cohort;  // ascending by id, without labels
+  bool uniform_weights = false;
+  std::optional<std::vector<double>> weights = {};
+  bool norms = false;  // Update::Folded::norm is wanted
+  int64_t sums = 0;    // of a partial aggregator
+  // Adds them to the round's, before Run returns. Called as the sink is. INVALID_ARGUMENT for another number.
+  std::function<absl::Status(std::span<const int64_t> sums)> add;
+};
+
 // What the cohort of one round is told to do.
 struct Task {
   int64_t round = 0;
@@ -61,6 +77,8 @@ struct Task {
   int64_t enough = 0;  // > 0: so many accepted updates end the round; the rest fails in stage "enough"
   // What clients are asked to tell with their updates (core/statistics.h); they may refuse.
   std::vector<std::string> statistics = {};
+  // Set if updates without extras and numbers may be folded by the pool. Immutable.
+  std::shared_ptr<const Folding> folding = nullptr;
 };
 
 // Numbers that travel with an update, by name: a distance, losses by group.
@@ -82,9 +100,16 @@ struct Update {
   // Further vectors of a method (a control variate's change), each encoded under ExtraLayout(name, size).
   std::map<std::string, Payload> extras = {};
   Numbers numbers = {};
+  // Set if the pool has folded the payload, of which only the header is left. Its sums come by Folding::add.
+  struct Folded {
+    int64_t payload_bytes = 0;  // of all of it
+    double norm = 0;            // of the update, if wanted
+    double seconds = 0;         // that folding took
+  };
+  std::optional<Folded> folded = {};
 
   int64_t upload_bytes() const {
-    int64_t bytes = payload.size();
+    int64_t bytes = folded ? folded->payload_bytes : payload.size();
     for (const auto& [name, extra] : extras) bytes += extra.size();
     for (const auto& [name, values] : numbers) bytes += static_cast<int64_t>(values.size() * sizeof(double));
     return bytes;

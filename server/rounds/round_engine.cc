@@ -39,15 +39,6 @@ double SecondsSince(Clock::time_point start) {
 
 double Norm(std::span<const float> x) { return std::sqrt(SumOfSquares(x)); }
 
-// For listeners only, so not at any price: 0 for a model so large that decoding an update once more would be
-// felt, and for an update that cannot be decoded.
-double UpdateNorm(const Payload& update, const Layout& layout) {
-  constexpr int64_t kMostElements = 1 << 24;
-  if (layout.size > kMostElements) return 0;
-  const absl::StatusOr<std::vector<float>> decoded = DecodePayload(update, layout);
-  return decoded.ok() ? Norm(*decoded) : 0;
-}
-
 // Of the selector, with what the server optimiser asks clients.
 SelectorNeeds Needs(const EngineParts& parts) {
   SelectorNeeds needs = parts.selector->Needs();
@@ -379,21 +370,23 @@ absl::Status RoundEngine::Train(Round& round) {
     double norm = 0;
     if (const auto* update = std::get_if<Update>(&outcome); update != nullptr) {
       event.codec = CodecName(update->payload);
-      if (norms) norm = UpdateNorm(update->payload, *parts_.layout);
+      if (norms) norm = update->folded ? update->folded->norm : UpdateNorm(update->payload, *parts_.layout);
     }
     const Clock::time_point start = Clock::now();
     if (const absl::Status taken = round.answers->Take(std::move(outcome), event); !taken.ok()) {
       broken.Update(taken);
       return taken;
     }
-    event.fold_seconds = SecondsSince(start);
+    event.fold_seconds += SecondsSince(start);
     if (event.accepted) event.update_norm = norm;
     Emit(event);
     return event.accepted ? absl::OkStatus()
                           : absl::Status(CodeNamed(event.failure.code), event.failure.message);
   };
   // Never cancelled: a stop request lets the round in flight finish.
-  MUSTER_RETURN_IF_ERROR(parts_.pool->Run(MakeTask(round), record.cohort, sink, [] { return false; }));
+  Task task = MakeTask(round);
+  task.folding = MakeFolding(round, norms);
+  MUSTER_RETURN_IF_ERROR(parts_.pool->Run(task, record.cohort, sink, [] { return false; }));
   MUSTER_RETURN_IF_ERROR(broken);
   MUSTER_RETURN_IF_ERROR(round.answers->Close());
   record.totals.client_trainings += static_cast<int64_t>(record.cohort.size());
@@ -402,22 +395,43 @@ absl::Status RoundEngine::Train(Round& round) {
   return absl::OkStatus();
 }
 
+const ServerOptimizer& RoundEngine::OptimizerBefore(const Round& round) const {
+  return round.optimizer_before ? *round.optimizer_before : *parts_.server_optimizer;
+}
+
+Aggregator::Context RoundEngine::AggregatorContext(const Round& round,
+                                                   const std::vector<ClientInfo>& cohort) const {
+  return {.layout = parts_.layout,
+          .cohort = cohort,
+          .uniform_weights = round.decision.uniform_weights ||
+                             (parts_.feedback != nullptr && parts_.feedback->NeedsUniformWeights()) ||
+                             (parts_.method != nullptr && parts_.method->NeedsUniformWeights()),
+          .weights = OptimizerBefore(round).Weights(cohort)};
+}
+
+std::shared_ptr<const Folding> RoundEngine::MakeFolding(const Round& round, bool norms) const {
+  Answers& answers = *round.answers;
+  if (answers.sums() == 0) return nullptr;
+  const Aggregator::Context context = AggregatorContext(round, round.cohort);
+  auto folding = std::make_shared<Folding>();
+  folding->aggregator = options_.aggregator;
+  for (const ClientInfo& client : round.cohort) folding->cohort.push_back({client.id, client.num_samples});
+  folding->uniform_weights = context.uniform_weights;
+  folding->weights = context.weights;
+  folding->norms = norms;
+  folding->sums = answers.sums();
+  folding->add = [&answers](std::span<const int64_t> sums) { return answers.AddSums(sums); };
+  return folding;
+}
+
 absl::StatusOr<std::unique_ptr<Answers>> RoundEngine::MakeAnswers(const Round& round,
                                                                   const std::vector<ClientInfo>& cohort,
                                                                   bool keep, RoundRecord& record) const {
-  const ServerOptimizer& optimizer =
-      round.optimizer_before ? *round.optimizer_before : *parts_.server_optimizer;
-  const bool uniform_weights = round.decision.uniform_weights ||
-                               (parts_.feedback != nullptr && parts_.feedback->NeedsUniformWeights()) ||
-                               (parts_.method != nullptr && parts_.method->NeedsUniformWeights());
   MUSTER_ASSIGN_OR_RETURN(
       std::unique_ptr<Aggregator> aggregator,
-      Registry<Aggregator>::Get().Create(options_.aggregator, {.layout = parts_.layout,
-                                                               .cohort = cohort,
-                                                               .uniform_weights = uniform_weights,
-                                                               .weights = optimizer.Weights(cohort)}));
+      Registry<Aggregator>::Get().Create(options_.aggregator, AggregatorContext(round, cohort)));
   ExtraRules rules{.required = {}, .scalars = {}, .optimizer_state = options_.average_state};
-  for (const std::string& name : optimizer.Extras()) rules.required.insert(name);
+  for (const std::string& name : OptimizerBefore(round).Extras()) rules.required.insert(name);
   if (parts_.method != nullptr) {
     for (const std::string& name : parts_.method->Extras()) rules.required.insert(name);
     for (const std::string& name : parts_.method->Scalars()) rules.scalars.insert(name);

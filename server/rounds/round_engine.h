@@ -117,6 +117,11 @@ class RoundEngine {
   // Whether the journal has this round's cohort from before a crash; it is the round's then.
   absl::StatusOr<bool> RecallPlan(Round& round);
   absl::Status Train(Round& round);
+  // The server optimiser as it was when the round began.
+  const ServerOptimizer& OptimizerBefore(const Round& round) const;
+  Aggregator::Context AggregatorContext(const Round& round, const std::vector<ClientInfo>& cohort) const;
+  // nullptr: the round needs every single update.
+  std::shared_ptr<const Folding> MakeFolding(const Round& round, bool norms) const;
   absl::StatusOr<std::unique_ptr<Answers>> MakeAnswers(const Round& round,
                                                        const std::vector<ClientInfo>& cohort, bool keep,
                                                        RoundRecord& record) const;

@@ -85,6 +85,14 @@ TEST(ExactSum, EveryOrderAndEveryMergeGivesTheSameBits) {
     EXPECT_TRUE(SameBits(Mean(whole), expected));
     EXPECT_EQ(whole.terms(), 40);
     EXPECT_EQ(whole.total_weight(), in_order.total_weight());
+
+    ExactSum elsewhere(50, bound);  // as another process adds them, which sees integers only
+    for (ExactSum& part : parts) {
+      for (size_t i = 0; i < part.words().size(); ++i) elsewhere.words()[i] += part.words()[i];
+    }
+    EXPECT_TRUE(SameBits(Mean(elsewhere), expected));
+    EXPECT_EQ(elsewhere.terms(), 40);
+    EXPECT_EQ(elsewhere.total_weight(), in_order.total_weight());
   }
 }
 

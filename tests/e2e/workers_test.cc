@@ -79,12 +79,16 @@ INSTANTIATE_TEST_SUITE_P(
                  "training.compressor={name: top_k, ratio: 0.1}", "federation.downlink=float16"}},
         Setting{"Scaffold",
                 {"federation.participation={name: fixed, clients: 8}", "training.method=scaffold"}},
+        Setting{"Median", {"federation.aggregator=median"}},
+        Setting{"UniformWeights", {"federation.aggregator={name: fedavg, weights: uniform}"}},
+        Setting{"NormBounding", {"federation.aggregator={name: norm_bounding, bound: 0.1}"}},
         Setting{"KeptOptimizer", {"training.optimizer_state=keep", "training.optimizer={name: adam}"}},
         Setting{"LiarsAndLosses",
                 {"federation.participation={name: fixed, clients: 12}", "federation.over_select=0.4",
                  "simulation.lose_updates=0.2",
                  "simulation.adversaries=[{name: a_little_is_enough, fraction: 0.3}, {name: drop_out, "
-                 "fraction: 0.1}]"}}),
+                 "fraction: 0.1}]"}},
+        Setting{"RefusedUpdates", {"simulation.adversaries=[{name: scale, factor: 1e30, fraction: 0.3}]"}}),
     [](const auto& info) { return info.param.name; });
 
 TEST_F(WorkersTest, AnyNumberOfWorkersGivesTheSameBits) {

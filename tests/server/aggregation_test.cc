@@ -130,6 +130,24 @@ TEST_P(EveryAggregator, TheWayUpdatesAreSpreadOverPartsDoesNotChangeABit) {
   }
 }
 
+// What goes between processes is the same merge.
+TEST_P(EveryAggregator, SumsOfPartsAddUpToTheWhole) {
+  const Aggregate expected = AddAll(Make(cohort_), cohort_.updates);
+  std::vector<std::unique_ptr<Aggregator>> parts;
+  for (int part = 0; part < 3; ++part) parts.push_back(Make(cohort_));
+  const size_t count = parts[0]->Sums().size();
+  for (size_t i = 0; i < cohort_.updates.size(); ++i) {
+    ASSERT_TRUE(parts[i % 3]->Add(cohort_.updates[i]).ok());
+  }
+  for (const auto& part : parts) ASSERT_EQ(part->Sums().size(), count);
+  if (count == 0) return;  // it is more than sums
+  EXPECT_FALSE(parts[0]->NeedsAll());
+  for (int part = 1; part < 3; ++part) {
+    for (size_t i = 0; i < count; ++i) parts[0]->Sums()[i] += parts[part]->Sums()[i];
+  }
+  ExpectSameBits(Finish(std::move(parts[0])), expected);
+}
+
 TEST_P(EveryAggregator, EqualUpdatesReturnThemselves) {
   std::vector<Update> updates = cohort_.updates;
   std::vector<float> values;
@@ -324,6 +342,10 @@ TEST(FedAvgTest, ACohortWithoutSamplesRefusesAndDoesNotCrash) {
   cohort.clients[0].num_samples = 0;
   EXPECT_THAT(Message(cohort.Make({"fedavg", {}})->Add(cohort.updates[0])),
               HasSubstr("claims 7 samples, the client declared 0"));
+}
+
+TEST(FedAvgTest, IsNothingButSums) {
+  EXPECT_GT(Cohort(2).Make({"fedavg", {}})->Sums().size(), static_cast<size_t>(kSize));
 }
 
 TEST(FedAvgTest, DoesNotMergeWithOtherWeights) {

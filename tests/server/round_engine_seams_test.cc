@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
+#include "server/rounds/answers.h"
 #include "tests/server/fakes.h"
 
 namespace muster {
@@ -58,6 +59,77 @@ absl::StatusOr<std::vector<float>> RunWith(Federation& federation, ServerOptimiz
                                                      .journal = federation.journal.get(),
                                                      .listeners = {&federation.recorder}});
   return engine.Run(federation.InitialModel());
+}
+
+// A pool that brings the sums of all but the first update of a round, and those in one go.
+TEST(RoundEngineSeams, UpdatesThatThePoolFoldsItselfGiveTheSameBits) {
+  Federation whole, folded;
+  for (Federation* federation : {&whole, &folded}) {
+    federation->options.rounds = 3;
+    federation->policy.clients = 3;
+  }
+  std::unique_ptr<Aggregator> partial;
+  size_t answers = 0;
+  folded.pool.script = [&](const Task& task, ClientId client) -> Outcome {
+    EXPECT_NE(task.folding, nullptr);
+    Update update = folded.pool.Honest(task, client);
+    if (task.folding == nullptr || answers++ % 3 == 0) return update;
+    if (partial == nullptr) {
+      auto made = Registry<Aggregator>::Get().Create(task.folding->aggregator,
+                                                     {.layout = &folded.layout,
+                                                      .cohort = task.folding->cohort,
+                                                      .uniform_weights = task.folding->uniform_weights,
+                                                      .weights = task.folding->weights});
+      EXPECT_TRUE(made.ok());
+      partial = *std::move(made);
+    }
+    EXPECT_TRUE(partial->Add(update).ok());
+    update.folded = {update.payload.size(), UpdateNorm(update.payload, folded.layout), /*seconds=*/1};
+    update.payload.bytes.resize(kPayloadHeaderBytes);
+    if (answers % 3 == 0) {
+      EXPECT_EQ(static_cast<int64_t>(partial->Sums().size()), task.folding->sums);
+      EXPECT_FALSE(task.folding->add(partial->Sums().subspan(1)).ok());
+      EXPECT_TRUE(task.folding->add(partial->Sums()).ok());
+      partial.reset();
+    }
+    return update;
+  };
+  const auto expected = whole.Run(), model = folded.Run();
+  ASSERT_TRUE(expected.ok() && model.ok()) << model.status();
+  EXPECT_EQ(*model, *expected);
+  for (size_t round = 0; round < 3; ++round) {
+    EXPECT_EQ(folded.recorder.records[round].upload_bytes, whole.recorder.records[round].upload_bytes);
+    EXPECT_EQ(folded.recorder.records[round].accepted, 3);
+  }
+  ASSERT_EQ(folded.recorder.answers.size(), 9U);
+  for (size_t i = 0; i < 9; ++i) {
+    EXPECT_EQ(folded.recorder.answers[i].update_norm, whole.recorder.answers[i].update_norm);
+    EXPECT_EQ(folded.recorder.answers[i].codec, whole.recorder.answers[i].codec);
+  }
+  EXPECT_GE(folded.recorder.answers[1].fold_seconds, 1);
+}
+
+TEST(RoundEngineSeams, NoPoolFoldsWhatIsNeededWhole) {
+  const auto offered = [](Federation& federation, ServerOptimizer* optimizer = nullptr) {
+    federation.options.rounds = 1;
+    federation.policy.clients = 3;
+    bool folding = false;
+    federation.pool.script = [&](const Task& task, ClientId client) -> Outcome {
+      folding = folding || task.folding != nullptr;
+      return federation.pool.Honest(task, client);
+    };
+    const auto run = optimizer == nullptr ? federation.Run() : RunWith(federation, *optimizer);
+    EXPECT_TRUE(run.ok() || optimizer != nullptr) << run.status();
+    return folding;
+  };
+  Federation mean, kept, median, extras;
+  EXPECT_TRUE(offered(mean));
+  kept.policy.keep_updates = true;
+  EXPECT_FALSE(offered(kept));
+  median.options.aggregator.name = "median";
+  EXPECT_FALSE(offered(median));
+  Method asks_for_extras;
+  EXPECT_FALSE(offered(extras, &asks_for_extras));
 }
 
 TEST(RoundEngineSeams, AMethodOfServerAndClientsGetsAllItNeeds) {

@@ -26,7 +26,8 @@ TEST(WorkerMessagesTest, AnUpdateArrivesAsItWas) {
                         .payload = {.bytes = std::string("a\0b", 3)},
                         .metrics = {0.5, 7, 0.25},
                         .extras = {{"control", {.bytes = "xyz"}}, {"other", {.bytes = ""}}},
-                        .numbers = {{"loss", {1.5, 2}}}};
+                        .numbers = {{"loss", {1.5, 2}}},
+                        .folded = Update::Folded{400, 2.5, 0.125}};
   const std::string bytes = PackAnswer(Place(), sent);
   const auto message = Unpack<v1::FromWorker>(bytes);
   ASSERT_TRUE(message.ok()) << message.status();
@@ -45,6 +46,26 @@ TEST(WorkerMessagesTest, AnUpdateArrivesAsItWas) {
   EXPECT_EQ(update.extras.at("control").bytes, "xyz");
   EXPECT_EQ(update.extras.at("other").bytes, "");
   EXPECT_EQ(update.numbers, (Numbers{{"loss", {1.5, 2}}}));
+  ASSERT_TRUE(update.folded.has_value());
+  EXPECT_EQ(update.folded->payload_bytes, 400);
+  EXPECT_EQ(update.folded->norm, 2.5);
+  EXPECT_EQ(update.folded->seconds, 0.125);
+  // Counted as if the payload were here.
+  EXPECT_EQ(update.upload_bytes(), 400 + 3 + static_cast<int64_t>(2 * sizeof(double)));
+}
+
+TEST(WorkerMessagesTest, SumsArriveAsTheyWere) {
+  const std::vector<int64_t> sums = {1, -2, int64_t{1} << 62};
+  const std::string bytes = PackSums(8, sums);
+  const auto message = Unpack<v1::FromWorker>(bytes);
+  ASSERT_TRUE(message.ok()) << message.status();
+  EXPECT_EQ(message->message.sums().bout(), 8);
+  const auto received = UnpackSums(message->blobs);
+  ASSERT_TRUE(received.ok()) << received.status();
+  EXPECT_EQ(*received, sums);
+  const std::string_view odd = "123456789";
+  EXPECT_FALSE(UnpackSums({&odd, 1}).ok());
+  EXPECT_FALSE(UnpackSums({}).ok());
 }
 
 TEST(WorkerMessagesTest, AFailureAndAnHonestUpdateArriveAsTheyWere) {
@@ -78,6 +99,12 @@ TEST(WorkerMessagesTest, ATaskKeepsItsShape) {
                    .cohort = 6};
   task.task.vectors["control"] = std::make_shared<const std::vector<float>>(2, 1.0F);
   task.collusions[1] = {.members = 3, .mean = std::vector<float>(4), .deviation = std::vector<float>(4)};
+  auto folding = std::make_shared<Folding>();
+  folding->cohort = {{4, 70}, {9, 20}};
+  folding->uniform_weights = true;
+  folding->weights = {0.5, 2};
+  folding->norms = true;
+  task.task.folding = folding;
   const auto received = FromMessage(ToMessage(task, 21));
   ASSERT_TRUE(received.ok()) << received.status();
   EXPECT_EQ(received->task.round, 7);
@@ -91,7 +118,20 @@ TEST(WorkerMessagesTest, ATaskKeepsItsShape) {
   EXPECT_EQ(received->task.vectors.at("control")->size(), 2U);
   EXPECT_EQ(received->collusions.at(1).members, 3);
   EXPECT_EQ(received->collusions.at(1).deviation.size(), 4U);
+  ASSERT_NE(received->task.folding, nullptr);
+  ASSERT_EQ(received->task.folding->cohort.size(), 2U);
+  EXPECT_EQ(received->task.folding->cohort[1].id, 9);
+  EXPECT_EQ(received->task.folding->cohort[1].num_samples, 20);
+  EXPECT_TRUE(received->task.folding->uniform_weights);
+  EXPECT_EQ(received->task.folding->weights, folding->weights);
+  EXPECT_TRUE(received->task.folding->norms);
+  task.task.folding = nullptr;
+  EXPECT_EQ(FromMessage(ToMessage(task, 21))->task.folding, nullptr);
 
+  task.task.folding = folding;
+  v1::WorkerTask other_cohort = ToMessage(task, 21);
+  other_cohort.mutable_folding()->add_weights(1);
+  EXPECT_FALSE(FromMessage(other_cohort).ok());
   v1::WorkerTask impossible = ToMessage(task, 21);
   impossible.set_model_elements(-1);
   EXPECT_FALSE(FromMessage(impossible).ok());
