@@ -111,6 +111,7 @@ absl::StatusOr<FederatedData> LoadData(const ClientArguments& arguments, v1::Exp
 
 absl::Status Client(const ClientArguments& arguments, const LogFlags& log_flags) {
   MUSTER_ASSIGN_OR_RETURN(ExperimentFile file, LoadExperiment(arguments.config, arguments.overrides));
+  MUSTER_ASSIGN_OR_RETURN(const auto device, arguments.device.Find());
   EdgeOptions options;
   options.coordinator = arguments.coordinator;
   options.client = arguments.client;
@@ -136,7 +137,7 @@ absl::Status Client(const ClientArguments& arguments, const LogFlags& log_flags)
   MUSTER_RETURN_IF_ERROR(SetIdentity(arguments, options, *log));
 
   MUSTER_ASSIGN_OR_RETURN(const FederatedData data, LoadData(arguments, file.config));
-  MUSTER_ASSIGN_OR_RETURN(const auto trainer, MakeConfiguredTrainer(file.config, data.train()));
+  MUSTER_ASSIGN_OR_RETURN(const auto trainer, MakeConfiguredTrainer(file.config, data.train(), device));
   const auto compressor =
       Registry<Compressor>::Get().Create(ToPluginConfig(file.config.training().compressor()), {});
   if (!compressor.ok()) return Annotate(compressor.status(), "training.compressor");

@@ -33,7 +33,8 @@ absl::Status Resume(const std::string& dir, const RunFlags& flags, const Workers
 struct WorkerArguments {
   std::string config;
   std::vector<std::string> overrides;
-  int threads = 0;      // 0: its share of the cores
+  int threads = 0;  // 0: its share of the cores
+  DeviceFlag device;
   std::string metrics;  // serve Prometheus metrics at this HOST:PORT; "": do not
 };
 // One worker of a simulation that another process coordinates.
@@ -53,7 +54,8 @@ struct ClientArguments {
   std::string state;             // "": client-state/NAME
   bool withhold = false;         // tells nothing about its data beside updates
   double patience_seconds = 0;   // 0: waits for the coordinator for ever
-  std::string metrics;           // serve Prometheus metrics at this HOST:PORT; "": do not
+  DeviceFlag device;
+  std::string metrics;  // serve Prometheus metrics at this HOST:PORT; "": do not
 };
 // Takes part in a federation over the network until it is finished or a signal comes.
 absl::Status Client(const ClientArguments& arguments, const LogFlags& log_flags);

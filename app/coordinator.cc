@@ -282,9 +282,10 @@ absl::Status StartCoordinator(const CoordinatorArguments& arguments, const RunFl
   } else {
     MUSTER_ASSIGN_OR_RETURN(dir, ChooseRunDirectory(arguments.out, config.name()));
   }
+  MUSTER_ASSIGN_OR_RETURN(const auto device, flags.device.Find());
   WarnAboutSlowBlas();
   const absl::StatusOr<std::unique_ptr<SimulatedFederation>> federation =
-      SimulatedFederation::Create(config, WorkerCount(flags.workers));
+      SimulatedFederation::Create(config, WorkerCount(flags.workers), device);
   if (!federation.ok()) return Annotate(federation.status(), arguments.config);
   if (!again) {
     MUSTER_ASSIGN_OR_RETURN(run.journal, CreateRun(config, dir));
@@ -304,9 +305,10 @@ absl::Status ResumeCoordinator(const std::string& dir, const RunFlags& flags, Jo
   const auto started = std::chrono::steady_clock::now();
   MUSTER_ASSIGN_OR_RETURN(const std::optional<std::string> listen, journal.Get(kListenFact));
   MUSTER_ASSIGN_OR_RETURN(const std::optional<std::string> certs, journal.Get(kCertsFact));
+  MUSTER_ASSIGN_OR_RETURN(const auto device, flags.device.Find());
   WarnAboutSlowBlas();
   MUSTER_ASSIGN_OR_RETURN(const auto federation,
-                          SimulatedFederation::Create(config, WorkerCount(flags.workers)));
+                          SimulatedFederation::Create(config, WorkerCount(flags.workers), device));
   return Coordinate(config, {.listen = listen.value_or(""), .certs = certs.value_or("")}, dir, journal,
                     *federation, flags, started);
 }

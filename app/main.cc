@@ -59,6 +59,7 @@ int Run(int argc, char** argv) {
   add_config(worker_command);
   WorkerArguments worker;
   worker_command->add_option("--workers", worker.threads, kWorkers)->check(CLI::Range(1, 1024));
+  worker.device.AddTo(worker_command);
   worker_command
       ->add_option("--metrics", worker.metrics,
                    "Serve this worker's Prometheus metrics at this address, e.g. 127.0.0.1:9465")
@@ -105,6 +106,7 @@ int Run(int argc, char** argv) {
       ->add_option("--patience", client.patience_seconds,
                    "Give up after so many seconds without the coordinator (default: never)")
       ->check(CLI::NonNegativeNumber);
+  client.device.AddTo(client_command);
   client_command
       ->add_option("--metrics", client.metrics,
                    "Serve this client's Prometheus metrics at this address, e.g. 127.0.0.1:9465")

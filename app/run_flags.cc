@@ -45,11 +45,25 @@ void MonitoringFlags::AddTo(CLI::App* command) {
       ->needs(page_option);
 }
 
+void DeviceFlag::AddTo(CLI::App* command) {
+  command
+      ->add_option(
+          "--device", name,
+          "What computes losses and gradients: cpu (default), cuda:I, or cuda: the GPUs of a machine in "
+          "turn, one for each process")
+      ->type_name("DEVICE");
+}
+
+absl::StatusOr<std::shared_ptr<ComputeDevice>> DeviceFlag::Find(int local_rank) const {
+  return ComputeDevice::Find(name, local_rank);
+}
+
 void RunFlags::AddTo(CLI::App* command, const std::string& workers_do) {
   command->add_option("--workers", workers, workers_do)->check(CLI::Range(1, 1024));
   auto* quiet_flag = command->add_flag("--quiet", quiet, "No progress, and errors only in the log");
   command->add_flag("--json", json, "Every committed round as one JSON line on standard output")
       ->excludes(quiet_flag);
+  device.AddTo(command);
   monitoring.AddTo(command);
   log.AddTo(command);
 }

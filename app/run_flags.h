@@ -8,6 +8,7 @@
 
 #include "core/log.h"
 #include "core/status.h"
+#include "learning/device.h"
 #include "server/monitoring/progress.h"
 
 namespace CLI {
@@ -36,10 +37,20 @@ struct MonitoringFlags {
   void AddTo(CLI::App* command);
 };
 
+// --device.
+struct DeviceFlag {
+  std::string name = "cpu";
+
+  void AddTo(CLI::App* command);
+  // As ComputeDevice::Find. Before threads are started.
+  absl::StatusOr<std::shared_ptr<ComputeDevice>> Find(int local_rank = 0) const;
+};
+
 struct RunFlags {
   int workers = 0;  // 0: one per core
   bool quiet = false;
   bool json = false;
+  DeviceFlag device;
   LogFlags log;
   MonitoringFlags monitoring;
 

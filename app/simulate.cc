@@ -22,6 +22,8 @@
 namespace muster {
 namespace {
 
+constexpr char kDeviceFact[] = "device";  // KindOf what trains, in the journal
+
 absl::Status RunVirtualClients(const v1::Experiment& config, const std::string& dir, Journal& journal,
                                SimulatedFederation& federation, Workers* workers, const RunFlags& flags,
                                Log& log, Monitoring& monitoring,
@@ -55,6 +57,7 @@ absl::StatusOr<std::unique_ptr<Workers>> GatherWorkers(const WorkersFlags& flags
                                                        std::vector<std::string> arguments, Log& log) {
   const int each = ThreadsOfProcess(run.workers, flags.launch);
   arguments.push_back(absl::StrCat("--workers=", each));
+  arguments.push_back(absl::StrCat("--device=", run.device.name));
   MUSTER_ASSIGN_OR_RETURN(auto workers,
                           Workers::Gather(flags, place, config, federation, each, std::move(arguments)));
   if (workers == nullptr) return workers;
@@ -77,11 +80,13 @@ absl::Status Simulate(const SimulateArguments& arguments, const RunFlags& flags,
                           LoadExperiment(arguments.config, arguments.overrides));
   const v1::Experiment& config = experiment.config;
   MUSTER_ASSIGN_OR_RETURN(const std::optional<WorkerPlace> place, PlaceFromEnvironment());
+  MUSTER_ASSIGN_OR_RETURN(const auto device, flags.device.Find(place ? place->local_rank : 0));
   const int threads = ThreadsOfProcess(flags.workers, 0);
-  if (place && place->rank > 0) return WorkFor(*place, config, workers_flags, threads);
+  if (place && place->rank > 0) return WorkFor(*place, config, workers_flags, threads, device);
   MUSTER_ASSIGN_OR_RETURN(const std::string dir, ChooseRunDirectory(arguments.out, config.name()));
   WarnAboutSlowBlas();
-  absl::StatusOr<std::unique_ptr<SimulatedFederation>> made = SimulatedFederation::Create(config, threads);
+  absl::StatusOr<std::unique_ptr<SimulatedFederation>> made =
+      SimulatedFederation::Create(config, threads, device);
   if (!made.ok()) return Annotate(made.status(), arguments.config);
   SimulatedFederation& federation = **made;
 
@@ -98,6 +103,7 @@ absl::Status Simulate(const SimulateArguments& arguments, const RunFlags& flags,
 
   // Everything was checked; only now anything is written.
   MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal, CreateRun(config, dir));
+  MUSTER_RETURN_IF_ERROR(journal->Put(kDeviceFact, KindOf(device)));
   return RunVirtualClients(config, dir, *journal, federation, workers.get(), flags, *log, *monitoring,
                            started);
 }
@@ -105,17 +111,25 @@ absl::Status Simulate(const SimulateArguments& arguments, const RunFlags& flags,
 absl::Status Resume(const std::string& dir, const RunFlags& flags, const WorkersFlags& workers_flags) {
   const auto started = std::chrono::steady_clock::now();
   MUSTER_ASSIGN_OR_RETURN(const std::optional<WorkerPlace> place, PlaceFromEnvironment());
+  MUSTER_ASSIGN_OR_RETURN(const auto device, flags.device.Find(place ? place->local_rank : 0));
   const int threads = ThreadsOfProcess(flags.workers, 0);
   const std::string effective = dir + "/config.yaml";
   if (place && place->rank > 0) {
     MUSTER_ASSIGN_OR_RETURN(const ExperimentFile experiment, LoadExperiment(effective, {}));
-    return WorkFor(*place, experiment.config, workers_flags, threads);
+    return WorkFor(*place, experiment.config, workers_flags, threads, device);
   }
   MUSTER_ASSIGN_OR_RETURN(const OpenedRun run, OpenRun(dir));
   MUSTER_ASSIGN_OR_RETURN(const bool coordinator, IsCoordinatorRun(*run.journal));
   if (coordinator) return ResumeCoordinator(dir, flags, *run.journal, run.config);
+  MUSTER_ASSIGN_OR_RETURN(const std::optional<std::string> begun_on, run.journal->Get(kDeviceFact));
+  const std::string kind = begun_on.value_or(KindOf(nullptr));
+  if (kind != KindOf(device)) {
+    return InvalidInput(absl::StrCat("--device: the run in ", dir, " was begun on ", kind,
+                                     ", and goes on to the same bits only there; resume it with --device ",
+                                     kind));
+  }
   WarnAboutSlowBlas();
-  MUSTER_ASSIGN_OR_RETURN(const auto federation, SimulatedFederation::Create(run.config, threads));
+  MUSTER_ASSIGN_OR_RETURN(const auto federation, SimulatedFederation::Create(run.config, threads, device));
   MUSTER_ASSIGN_OR_RETURN(const std::vector<RoundRecord> committed, CommittedRounds(*run.journal));
   const std::unique_ptr<Log> log = flags.OpenLog(run.config.name());
   MUSTER_ASSIGN_OR_RETURN(const auto monitoring,

@@ -19,13 +19,14 @@ absl::Status Worker(const WorkerArguments& arguments, const WorkersFlags& flags,
   }
   MUSTER_ASSIGN_OR_RETURN(const ExperimentFile experiment,
                           LoadExperiment(arguments.config, arguments.overrides));
+  MUSTER_ASSIGN_OR_RETURN(const auto device, arguments.device.Find(place->local_rank));
   const int threads = ThreadsOfProcess(arguments.threads, 0);
   WorkerProcessMetrics metrics(experiment.config.name(), MUSTER_VERSION, place->rank, threads);
   const std::unique_ptr<Log> log = log_flags.Open(experiment.config.name(), /*progress_line=*/false);
   MUSTER_ASSIGN_OR_RETURN(const std::unique_ptr<HttpServer> server,
                           ServeMetrics(
                               arguments.metrics, [&metrics] { return metrics.Text(); }, *log));
-  return WorkFor(*place, experiment.config, flags, threads,
+  return WorkFor(*place, experiment.config, flags, threads, device,
                  [&metrics](double seconds) { metrics.Trained(seconds); });
 }
 

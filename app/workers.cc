@@ -54,10 +54,12 @@ std::string HashOf(const FederatedData& data) {
   return absl::BytesToHexString(hash.Digest());
 }
 
-std::map<std::string, std::string> CommonTo(const v1::Experiment& config, const FederatedData& data) {
+std::map<std::string, std::string> CommonTo(const v1::Experiment& config,
+                                            const SimulatedFederation& federation) {
   return {{"version", absl::StrCat(MUSTER_VERSION, ", LibTorch ", TorchVersion())},
           {"configuration", Sha256Hex(ConfigToYaml(config))},
-          {"data", HashOf(data)}};
+          {"data", HashOf(federation.data())},
+          {"device", KindOf(federation.device())}};
 }
 
 int NumberIn(const char* variable) {
@@ -192,7 +194,7 @@ absl::StatusOr<std::unique_ptr<Workers>> Workers::Gather(const WorkersFlags& fla
                              .collective = flags.collective,
                              .patience_seconds = flags.patience_seconds,
                              .threads = threads,
-                             .common = CommonTo(config, federation.data())};
+                             .common = CommonTo(config, federation)};
   if (place) options.place = *place;
   options.still_hoping = [&workers = *workers] {
     return workers.launched_ != nullptr ? workers.launched_->AllRun() : absl::OkStatus();
@@ -209,7 +211,8 @@ absl::StatusOr<std::unique_ptr<Workers>> Workers::Gather(const WorkersFlags& fla
 }
 
 absl::Status WorkFor(const WorkerPlace& place, const v1::Experiment& config, const WorkersFlags& flags,
-                     int threads, const std::function<void(double)>& trained) {
+                     int threads, const std::shared_ptr<ComputeDevice>& device,
+                     const std::function<void(double)>& trained) {
   // A launcher's signal is meant for all: rank 0 finishes its round, and then ends the workers. A second one
   // ends this process at once.
   struct sigaction wait {};
@@ -217,13 +220,12 @@ absl::Status WorkFor(const WorkerPlace& place, const v1::Experiment& config, con
   wait.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
   ::sigaction(SIGINT, &wait, nullptr);
   ::sigaction(SIGTERM, &wait, nullptr);
-  MUSTER_ASSIGN_OR_RETURN(const auto federation, SimulatedFederation::Create(config, threads));
-  MUSTER_ASSIGN_OR_RETURN(const auto group,
-                          WorkerGroup::Open({.place = place,
-                                             .collective = flags.collective,
-                                             .patience_seconds = flags.patience_seconds,
-                                             .threads = threads,
-                                             .common = CommonTo(config, federation->data())}));
+  MUSTER_ASSIGN_OR_RETURN(const auto federation, SimulatedFederation::Create(config, threads, device));
+  MUSTER_ASSIGN_OR_RETURN(const auto group, WorkerGroup::Open({.place = place,
+                                                               .collective = flags.collective,
+                                                               .patience_seconds = flags.patience_seconds,
+                                                               .threads = threads,
+                                                               .common = CommonTo(config, *federation)}));
   MUSTER_RETURN_IF_ERROR(group->Form());
   return Annotate(federation->Work(*group, trained), absl::StrCat("worker ", place.rank));
 }

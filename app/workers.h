@@ -77,9 +77,11 @@ class Workers {
   std::unique_ptr<WorkerGroup> group_;
 };
 
-// Takes part as the worker that `place` says, until rank 0 ends it. `trained`: as ServeAsWorker's.
+// Takes part as the worker that `place` says, until rank 0 ends it. `device`: as SimulatedFederation's;
+// `trained`: as ServeAsWorker's.
 absl::Status WorkFor(const WorkerPlace& place, const v1::Experiment& config, const WorkersFlags& flags,
-                     int threads, const std::function<void(double)>& trained = {});
+                     int threads, const std::shared_ptr<ComputeDevice>& device,
+                     const std::function<void(double)>& trained = {});
 
 }  // namespace muster
 

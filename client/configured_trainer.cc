@@ -27,7 +27,8 @@ absl::StatusOr<std::unique_ptr<FlatModel>> MakeConfiguredModel(const v1::Experim
 }
 
 absl::StatusOr<std::unique_ptr<LocalTrainer>> MakeConfiguredTrainer(const v1::Experiment& config,
-                                                                    const Dataset& train) {
+                                                                    const Dataset& train,
+                                                                    std::shared_ptr<ComputeDevice> device) {
   const v1::Training& training = config.training();
   MUSTER_ASSIGN_OR_RETURN(const LossKind loss, ResolveLoss(training.loss(), train));
   MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<FlatModel> model, MakeConfiguredModel(config, train));
@@ -35,7 +36,8 @@ absl::StatusOr<std::unique_ptr<LocalTrainer>> MakeConfiguredTrainer(const v1::Ex
       std::move(model), train,
       {training.batch_size(), training.shuffle(), loss, training.static_plan(),
        ToPluginConfig(training.optimizer()), ParseOptimizerState(training.optimizer_state()),
-       ToPluginConfig(config.simulation().gradient_noise()), ToPluginConfig(training.method())});
+       ToPluginConfig(config.simulation().gradient_noise()), ToPluginConfig(training.method()),
+       std::move(device)});
 }
 
 }  // namespace muster

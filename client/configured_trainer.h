@@ -17,9 +17,9 @@ absl::StatusOr<std::unique_ptr<FlatModel>> MakeConfiguredModel(const v1::Experim
                                                                const Dataset& train);
 
 // A trainer with a model and an optimiser of its own. `train` outlives it; clients of one federation must
-// agree on the shape of their samples and on the classes. Errors as above.
-absl::StatusOr<std::unique_ptr<LocalTrainer>> MakeConfiguredTrainer(const v1::Experiment& config,
-                                                                    const Dataset& train);
+// agree on the shape of their samples and on the classes. `device` as in TrainerOptions. Errors as above.
+absl::StatusOr<std::unique_ptr<LocalTrainer>> MakeConfiguredTrainer(
+    const v1::Experiment& config, const Dataset& train, std::shared_ptr<ComputeDevice> device = nullptr);
 
 }  // namespace muster
 

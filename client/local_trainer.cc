@@ -1,5 +1,8 @@
 #include "client/local_trainer.h"
 
+#include <ATen/ATen.h>
+#include <c10/core/StreamGuard.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -9,7 +12,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/batch_order.h"
 #include "client/batcher.h"
+#include "client/sample_groups.h"
 #include "core/random.h"
 #include "core/statistics.h"
 #include "learning/models/forward_random.h"
@@ -62,8 +67,19 @@ absl::Status Diverged(const std::string& what) {
 class ResidentTrainer final : public LocalTrainer, private Oracle {
  public:
   ResidentTrainer(std::unique_ptr<FlatModel> model, const Dataset& data, const TrainerOptions& options)
-      : model_(std::move(model)), data_(data), options_(options) {
-    if (options_.static_plan) plan_ = FeedForwardPlan::Make(*model_, options_.loss, data_);
+      : model_(std::move(model)),
+        data_(data),
+        options_(options),
+        order_(options.batch_size, options.shuffle),
+        groups_(data),
+        batcher_(options.device),
+        evaluation_(options.device) {
+    if (options_.device != nullptr) {
+      model_->MoveTo(options_.device);
+      stream_ = options_.device->NewStream();
+    } else if (options_.static_plan) {
+      plan_ = FeedForwardPlan::Make(*model_, options_.loss, data_);
+    }
   }
 
   absl::Status MakeOptimizer() {
@@ -94,6 +110,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
                                        std::span<const uint32_t> samples, std::span<float> delta,
                                        State& memory) override {
     try {
+      const c10::OptionalStreamGuard on_stream = OnStream();
       return TrainJob(job, global, samples, delta, memory);
     } catch (const std::exception& e) {
       return Annotate(FromException(e), Where(job));
@@ -103,6 +120,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   absl::StatusOr<EvaluationSums> Evaluate(ConstParameters model, const Dataset& evaluated,
                                           std::span<const uint32_t> samples) override {
     try {
+      const c10::OptionalStreamGuard on_stream = OnStream();
       return EvaluateModel(model, evaluated, samples);
     } catch (const std::exception& e) {
       return Annotate(FromException(e), "evaluation");
@@ -110,6 +128,11 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   }
 
  private:
+  // This thread's work on a device queues up in a stream of its own from here on.
+  c10::OptionalStreamGuard OnStream() const {
+    return stream_ ? c10::OptionalStreamGuard(*stream_) : c10::OptionalStreamGuard();
+  }
+
   static std::string Where(const TrainingJob& job) {
     return absl::StrCat("round ", job.round, ", client ", job.client);
   }
@@ -133,6 +156,11 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     return absl::OkStatus();
   }
 
+  void Load(ConstParameters values) {
+    std::copy(values.begin(), values.end(), model_->values().begin());
+    model_->PushValues();
+  }
+
   absl::StatusOr<TrainingResult> TrainJob(const TrainingJob& job, ConstParameters global,
                                           std::span<const uint32_t> samples, std::span<float> delta,
                                           State& memory) {
@@ -147,7 +175,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
       return InvalidInput(absl::StrCat(where, ": neither epochs nor steps"));
 
     std::map<std::string, std::vector<double>> told = Measure(job, global, samples);
-    std::copy(global.begin(), global.end(), model_->values().begin());
+    Load(global);
     model_->model().SetTraining(true);
     if (const absl::Status status = PrepareOptimizer(job, memory); !status.ok())
       return Annotate(status, where);
@@ -158,7 +186,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
 
     TrainingResult result;
     result.num_samples = static_cast<int64_t>(samples.size());
-    const auto done = [&] { return job.steps > 0 ? result.steps >= job.steps : EpochsDone(job.epochs); };
+    const auto done = [&] { return job.steps > 0 ? result.steps >= job.steps : order_.Done(job.epochs); };
     double loss_sum = 0;
     while (!done()) {
       if (job.cancelled && job.cancelled()) return absl::CancelledError(absl::StrCat(where, ": cancelled"));
@@ -171,6 +199,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
         job.progress(result.steps, loss_sum / static_cast<double>(result.steps));
       }
     }
+    model_->PullBuffers();
     if (!Subtract(model_->values().data(), global.data(), delta.data(), layout().size)) {
       return Diverged(absl::StrCat(where, ", step ", result.steps, ": the update is not finite"));
     }
@@ -210,7 +239,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   }
 
   void AddLosses(ConstParameters global, std::span<const uint32_t> samples, double& sum, double& squares) {
-    std::copy(global.begin(), global.end(), model_->values().begin());
+    Load(global);
     const torch::NoGradGuard no_grad;
     model_->model().SetTraining(false);
     SeedForwardRandom({.purpose = Purpose::kDropout});
@@ -228,7 +257,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
 
   // sqrt(mean_b ||g_b||^2 - ||mean_b g_b||^2), in double.
   double GradientDeviation(ConstParameters global, std::span<const uint32_t> samples) {
-    std::copy(global.begin(), global.end(), model_->values().begin());
+    Load(global);
     model_->model().SetTraining(true);
     SeedForwardRandom({.purpose = Purpose::kDropout});
     const auto batch = static_cast<size_t>(options_.batch_size);
@@ -241,9 +270,10 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
       evaluation_.Gather(data_, options_.loss,
                          samples.subspan(begin, std::min(batch, samples.size() - begin)),
                          std::max<int64_t>(kEvaluationBatch, options_.batch_size));
-      for (const at::Tensor& parameter : model_->parameters()) parameter.mutable_grad().reset();
+      model_->ClearGradients();
       MeanLoss(options_.loss, model_->model().Forward(evaluation_.inputs()), evaluation_.targets())
           .backward();
+      model_->PullGradients();
       for (size_t i = 0; i < sums.size(); ++i) {
         const at::Tensor& gradient = model_->parameters()[i].grad();
         if (!gradient.defined()) continue;
@@ -338,7 +368,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
                                                std::span<const uint32_t> samples) {
     PrepareThread();
     MUSTER_RETURN_IF_ERROR(Check(parameters, evaluated, samples));
-    std::copy(parameters.begin(), parameters.end(), model_->values().begin());
+    Load(parameters);
     const torch::NoGradGuard no_grad;
     model_->model().SetTraining(false);
     SeedForwardRandom({.purpose = Purpose::kDropout});  // for models that draw in evaluation, too
@@ -349,8 +379,8 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     for (size_t begin = 0; begin < samples.size(); begin += kEvaluationBatch) {
       const size_t size = std::min<size_t>(kEvaluationBatch, samples.size() - begin);
       evaluation_.Gather(evaluated, options_.loss, samples.subspan(begin, size), kEvaluationBatch);
-      AddBatch(options_.loss, model_->model().Forward(evaluation_.inputs()), evaluation_.targets(),
-               evaluated.num_classes, sums);
+      AddBatch(options_.loss, model_->model().Forward(evaluation_.inputs()).cpu(),
+               evaluation_.targets().cpu(), evaluated.num_classes, sums);
     }
     return sums;
   }
@@ -360,45 +390,18 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   void StartJob(const TrainingJob& job, std::span<const uint32_t> samples) {
     const auto round = static_cast<uint64_t>(job.round);
     const auto client = static_cast<uint64_t>(job.client);
-    batch_order_ =
-        Random({.seed = job.seed, .purpose = Purpose::kBatchOrder, .round = round, .client = client});
+    order_.Start(job, samples);
     SeedForwardRandom({.seed = job.seed, .purpose = Purpose::kDropout, .round = round, .client = client});
     noise_random_ =
         Random({.seed = job.seed, .purpose = Purpose::kGradientNoise, .round = round, .client = client});
-    order_.assign(samples.begin(), samples.end());
     relabel_ = job.relabel;
-    ++jobs_;
-    full_batches_ = job.steps > 0;
-    epoch_ = 0;
-    next_ = order_.size();
+    groups_.StartJob();
+    placed_epoch_ = 0;
   }
 
-  bool EpochsDone(int64_t epochs) const {
-    return epoch_ > epochs || (epoch_ == epochs && next_ == order_.size());
-  }
-
-  // By epochs, the last batch of an epoch may be small. By steps, every batch is full: it goes on into the
-  // next epoch (a step on the one or two samples left over would be mostly noise, and a step is what was
-  // asked for).
   void DrawBatch() {
-    if (next_ == order_.size()) BeginEpoch();
-    const size_t full = std::min(order_.size(), static_cast<size_t>(options_.batch_size));
-    const size_t size = std::min(order_.size() - next_, full);
-    batch_ = std::span<const uint32_t>(order_).subspan(next_, size);
-    next_ += size;
-    if (full_batches_ && size < full) {
-      joined_.assign(batch_.begin(), batch_.end());
-      BeginEpoch();
-      next_ = full - size;
-      joined_.insert(joined_.end(), order_.begin(), order_.begin() + static_cast<int64_t>(next_));
-      batch_ = joined_;
-    }
+    order_.Draw();
     gathered_ = false;
-  }
-  void BeginEpoch() {
-    if (options_.shuffle) batch_order_.Shuffle(std::span<uint32_t>(order_));
-    next_ = 0;
-    ++epoch_;
   }
   void Prepare(Batch batch) {
     if (batch == Batch::kNext) DrawBatch();
@@ -408,11 +411,26 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
 
   // The batch as tensors; a plan reads samples where they lie.
   const Batcher& Gathered() {
-    if (!gathered_) batcher_.Gather(data_, options_.loss, batch_, options_.batch_size, relabel_);
+    if (!gathered_)
+      batcher_.Gather(data_, options_.loss, order_.batch(), options_.batch_size, relabel_, Places());
     gathered_ = true;
     return batcher_;
   }
-  at::Tensor Outputs() { return model_->model().Forward(Gathered().inputs()); }
+  // The batch's place on the device, where an epoch's order goes at once; undefined without a device, and for
+  // a batch of two epochs.
+  at::Tensor Places() {
+    if (options_.device == nullptr || !order_.first()) return {};
+    if (placed_epoch_ != order_.epoch()) {
+      placed_ = Batcher::Places(order_.samples(), options_.device->place());
+      placed_epoch_ = order_.epoch();
+    }
+    return placed_.narrow(0, *order_.first(), static_cast<int64_t>(order_.batch().size()));
+  }
+  // At the parameters' current values.
+  at::Tensor Outputs() {
+    model_->PushParameters();
+    return model_->model().Forward(Gathered().inputs());
+  }
   const at::Tensor& Targets() { return Gathered().targets(); }
 
   static absl::StatusOr<double> FiniteLoss(const at::Tensor& loss) {
@@ -430,7 +448,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   absl::StatusOr<double> Gradient(Batch batch) override {
     Prepare(batch);
     if (plan_ == nullptr) return Backward(MeanLoss(options_.loss, Outputs(), Targets()));
-    const double loss = plan_->Gradient(data_, batch_, relabel_);
+    const double loss = plan_->Gradient(data_, order_.batch(), relabel_);
     if (!std::isfinite(loss)) return Diverged(absl::StrCat("the loss is ", loss));
     ChangeGradients();
     return loss;
@@ -439,68 +457,37 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   absl::StatusOr<at::Tensor> SampleLosses(Batch batch) override {
     Prepare(batch);
     const torch::NoGradGuard no_grad;
-    return muster::SampleLosses(options_.loss, Outputs(), Targets());
+    return muster::SampleLosses(options_.loss, Outputs(), Targets()).cpu();
   }
 
   absl::StatusOr<at::Tensor> WeightedGradient(Batch batch, Weighting weighting) override {
     Prepare(batch);
     const at::Tensor losses = muster::SampleLosses(options_.loss, Outputs(), Targets());
-    at::Tensor values = losses.detach();
+    at::Tensor values = losses.detach().cpu();
     MUSTER_RETURN_IF_ERROR(FiniteLoss(values.mean()).status());
-    MUSTER_RETURN_IF_ERROR(Backward((losses * weighting(values)).sum()).status());
+    MUSTER_RETURN_IF_ERROR(Backward((losses * weighting(values).to(losses.device())).sum()).status());
     return values;
   }
 
   absl::StatusOr<at::Tensor> Groups(const std::string& by) override {
-    MUSTER_RETURN_IF_ERROR(PrepareGroups(by));
-    at::Tensor groups = at::empty({static_cast<int64_t>(batch_.size())}, at::kLong);
-    for (size_t i = 0; i < batch_.size(); ++i) groups.data_ptr<int64_t>()[i] = grouping_.groups[batch_[i]];
+    MUSTER_RETURN_IF_ERROR(groups_.Find(by, order_.samples()));
+    const std::span<const uint32_t> batch = order_.batch();
+    at::Tensor groups = at::empty({static_cast<int64_t>(batch.size())}, at::kLong);
+    for (size_t i = 0; i < batch.size(); ++i) groups.data_ptr<int64_t>()[i] = groups_.of(batch[i]);
     return groups;
   }
   absl::StatusOr<std::vector<int64_t>> GroupSizes(const std::string& by) override {
-    MUSTER_RETURN_IF_ERROR(PrepareGroups(by));
-    std::vector<int64_t> sizes(static_cast<size_t>(grouping_.count));
-    for (const uint32_t sample : order_) ++sizes[grouping_.groups[sample]];
+    MUSTER_RETURN_IF_ERROR(groups_.Find(by, order_.samples()));
+    std::vector<int64_t> sizes(static_cast<size_t>(groups_.count()));
+    for (const uint32_t sample : order_.samples()) ++sizes[static_cast<size_t>(groups_.of(sample))];
     return sizes;
-  }
-  // Finds the groups once; those of single samples anew for every job.
-  absl::Status PrepareGroups(const std::string& by) {
-    if (by == grouping_.by && by != "sample") return absl::OkStatus();
-    if (by == "sample") {
-      if (grouping_.by == by && grouping_.job == jobs_) return absl::OkStatus();
-      grouping_ = {by, {}, static_cast<int64_t>(order_.size()), jobs_};
-      grouping_.groups.resize(static_cast<size_t>(data_.size()));
-      std::vector<uint32_t> samples = order_;
-      std::sort(samples.begin(), samples.end());
-      for (size_t i = 0; i < samples.size(); ++i) grouping_.groups[samples[i]] = static_cast<int64_t>(i);
-      return absl::OkStatus();
-    }
-    if (by == "class" && data_.num_classes > 0) {
-      grouping_ = {by, data_.labels, data_.num_classes, 0};
-      return absl::OkStatus();
-    }
-    const auto column = data_.groups.find(by);
-    if (column == data_.groups.end()) {
-      std::vector<std::string> known = {"sample"};
-      if (data_.num_classes > 0) known.push_back("class");
-      for (const auto& [name, ids] : data_.groups) known.push_back(name);
-      return InvalidInput(absl::StrCat("the data have no groups '", by, "'", Suggestion(by, known)));
-    }
-    std::vector<int64_t> ids = column->second;
-    std::sort(ids.begin(), ids.end());
-    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-    grouping_ = {by, column->second, static_cast<int64_t>(ids.size()), 0};
-    for (int64_t& group : grouping_.groups) {
-      group = std::lower_bound(ids.begin(), ids.end(), group) - ids.begin();
-    }
-    return absl::OkStatus();
   }
 
   absl::StatusOr<double> Backward(const at::Tensor& loss) {
     MUSTER_ASSIGN_OR_RETURN(const double value, FiniteLoss(loss));
-    // Without an old gradient autograd takes the new one over instead of adding it.
-    for (const at::Tensor& parameter : model_->parameters()) parameter.mutable_grad().reset();
+    model_->ClearGradients();
     loss.backward();
+    model_->PullGradients();
     ChangeGradients();
     return value;
   }
@@ -536,27 +523,16 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   bool corrects_ = false;
   int64_t gradients_ = 0;  // computed in this job
 
-  // Which samples belong together, as the optimiser last asked.
-  struct Grouping {
-    std::string by;
-    std::vector<int64_t> groups;  // of every sample of the data
-    int64_t count = 0;
-    int64_t job = 0;  // groups of single samples: of which job
-  };
-  Grouping grouping_;
-  int64_t jobs_ = 0;  // begun so far
-
-  Random batch_order_{RandomKey{}};
-  std::vector<uint32_t> order_;  // the client's samples in this epoch's order
-  size_t next_ = 0;              // the next batch's place in it
-  int64_t epoch_ = 0;            // epochs begun
-  bool full_batches_ = false;    // the job counts steps
+  BatchOrder order_;
+  SampleGroups groups_;
   std::span<const int64_t> relabel_;
-  std::vector<uint32_t> joined_;  // a batch over the end of an epoch
-  std::span<const uint32_t> batch_;
   Batcher batcher_;
   bool gathered_ = false;  // batcher_ holds the batch
   Batcher evaluation_;
+
+  std::optional<c10::Stream> stream_;  // on a device with streams
+  at::Tensor placed_;                  // an epoch's order on the device
+  int64_t placed_epoch_ = 0;
 };
 
 }  // namespace

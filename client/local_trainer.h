@@ -12,6 +12,7 @@
 #include "core/registry.h"
 #include "core/status.h"
 #include "learning/dataset.h"
+#include "learning/device.h"
 #include "learning/loss.h"
 #include "learning/model.h"
 #include "optim/local_optimizer.h"
@@ -36,6 +37,8 @@ struct TrainerOptions {
   PluginConfig gradient_noise = {.name = "none",
                                  .options = {}};  // of experiments; one draw an element and gradient
   PluginConfig method = {.name = "none", .options = {}};
+  // Computes losses and gradients, without a static plan; nullptr: the CPU does. The rest is the host's.
+  std::shared_ptr<ComputeDevice> device = nullptr;
 };
 
 // Holds one resident model and optimiser and swaps bits: nothing is allocated per client. Single-threaded and

@@ -1,5 +1,7 @@
 #include "learning/model.h"
 
+#include <ATen/ATen.h>
+
 #include <exception>
 #include <map>
 #include <unordered_map>
@@ -57,19 +59,101 @@ absl::StatusOr<std::unique_ptr<FlatModel>> FlatModel::Create(std::unique_ptr<Mod
   for (size_t i = 0; i < tensors.size(); ++i) {
     flat->layout_.Add(tensors[i].first, tensors[i].second.sizes().vec(), i < trainable);
   }
-  const torch::NoGradGuard no_grad;
+  for (auto& named : tensors) flat->tensors_.push_back(std::move(named.second));
+  flat->parameters_.assign(flat->tensors_.begin(), flat->tensors_.begin() + static_cast<int64_t>(trainable));
+  for (const at::Tensor& parameter : flat->parameters_) flat->trainable_ += parameter.numel();
   flat->buffer_ = at::empty({flat->layout_.size}, at::kFloat);
   flat->values_ = {flat->buffer_.data_ptr<float>(), static_cast<size_t>(flat->layout_.size)};
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const Layout::Entry& entry = flat->layout_.entries[i];
-    at::Tensor& tensor = tensors[i].second;
-    const at::Tensor view = flat->buffer_.narrow(0, entry.offset, entry.size()).view(entry.shape);
-    view.copy_(tensor);
-    tensor.set_data(view);
-    if (i < trainable) flat->parameters_.push_back(tensor);
-  }
+  flat->Rebase(flat->tensors_, flat->buffer_);
   flat->model_ = std::move(model);
   return flat;
+}
+
+void FlatModel::Rebase(std::vector<at::Tensor>& tensors, const at::Tensor& buffer) const {
+  const torch::NoGradGuard no_grad;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const Layout::Entry& entry = layout_.entries[i];
+    const at::Tensor view = buffer.narrow(0, entry.offset, entry.size()).view(entry.shape);
+    view.copy_(tensors[i]);
+    tensors[i].set_data(view);
+  }
+}
+
+void FlatModel::MoveTo(std::shared_ptr<ComputeDevice> device) {
+  const torch::NoGradGuard no_grad;
+  device_ = std::move(device);
+  module_parameters_ = parameters_;
+  at::Tensor host = device_->HostVector(layout_.size);
+  host.copy_(buffer_);
+  buffer_ = host;
+  values_ = {buffer_.data_ptr<float>(), static_cast<size_t>(layout_.size)};
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Layout::Entry& entry = layout_.entries[i];
+    parameters_[i] = buffer_.narrow(0, entry.offset, entry.size()).view(entry.shape).detach();
+    parameters_[i].requires_grad_();
+  }
+  const at::TensorOptions there(device_->place());
+  device_values_ = at::empty({layout_.size}, there.dtype(at::kFloat));
+  Rebase(tensors_, device_values_);
+  for (const auto& [name, buffer] : model_->Buffers()) {
+    at::Tensor tensor = buffer;
+    if (!tensor.is_floating_point()) tensor.set_data(tensor.to(device_->place()));
+  }
+  collected_ = MakeGradients(at::empty({trainable_}, there.dtype(at::kFloat)));
+  pulled_ = MakeGradients(device_->HostVector(trainable_));
+}
+
+FlatModel::Gradients FlatModel::MakeGradients(at::Tensor flat) const {
+  Gradients gradients{std::move(flat), {}};
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Layout::Entry& entry = layout_.entries[i];
+    gradients.views.push_back(gradients.flat.narrow(0, entry.offset, entry.size()).view(entry.shape));
+  }
+  return gradients;
+}
+
+void FlatModel::ClearGradients() {
+  for (const at::Tensor& parameter : module_parameters()) parameter.mutable_grad().reset();
+}
+
+void FlatModel::PushValues() {
+  if (device_ != nullptr) device_values_.copy_(buffer_);
+}
+
+void FlatModel::PushParameters() {
+  if (device_ != nullptr) device_values_.narrow(0, 0, trainable_).copy_(buffer_.narrow(0, 0, trainable_));
+}
+
+void FlatModel::PullBuffers() {
+  if (device_ == nullptr || trainable_ == layout_.size) return;
+  const int64_t rest = layout_.size - trainable_;
+  buffer_.narrow(0, trainable_, rest).copy_(device_values_.narrow(0, trainable_, rest));
+}
+
+void FlatModel::CollectGradients() {
+  if (device_ == nullptr) return;
+  const torch::NoGradGuard no_grad;
+  std::vector<at::Tensor> parts;
+  for (size_t i = 0; i < module_parameters_.size(); ++i) {
+    const at::Tensor& gradient = module_parameters_[i].grad();
+    parts.push_back(gradient.defined() ? gradient.reshape({-1})
+                                       : at::zeros_like(collected_.views[i]).reshape({-1}));
+  }
+  at::cat_out(collected_.flat, parts);
+  for (size_t i = 0; i < module_parameters_.size(); ++i) {
+    at::Tensor& gradient = module_parameters_[i].mutable_grad();
+    if (gradient.defined()) gradient = collected_.views[i];
+  }
+}
+
+void FlatModel::PullGradients() {
+  if (device_ == nullptr) return;
+  CollectGradients();
+  pulled_.flat.copy_(collected_.flat);
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const bool has_one = module_parameters_[i].grad().defined();
+    parameters_[i].mutable_grad() = has_one ? pulled_.views[i] : at::Tensor();
+  }
 }
 
 absl::StatusOr<std::unique_ptr<FlatModel>> MakeModel(const PluginConfig& config,

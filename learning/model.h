@@ -1,5 +1,5 @@
-// Models: what is learnt. A model is a LibTorch module (or TorchScript) behind one small interface, and its floating
-// parameters and buffers are views into one flat vector.
+// Models: what is learnt. A model is a LibTorch module (or TorchScript) behind one small interface, and its
+// floating parameters and buffers are views into one flat vector.
 #ifndef MUSTER_LEARNING_MODEL_H_
 #define MUSTER_LEARNING_MODEL_H_
 
@@ -16,6 +16,7 @@
 #include "core/parameters.h"
 #include "core/registry.h"
 #include "core/status.h"
+#include "learning/device.h"
 
 namespace muster {
 
@@ -44,15 +45,19 @@ class Model {
   // In module order. Parameters require a gradient.
   virtual NamedTensors Parameters() = 0;
   virtual NamedTensors Buffers() = 0;
-  // Set if Forward is no more than that, and Parameters are weight [outputs, inputs] and bias [outputs] layer by layer:
-  // it can then be trained without autograd.
+  // Set if Forward is no more than that, and Parameters are weight [outputs, inputs] and bias [outputs] layer
+  // by layer: it can then be trained without autograd.
   virtual std::optional<FeedForward> feed_forward() const { return std::nullopt; }
   // Training or evaluation mode (dropout, batch norm).
   virtual void SetTraining(bool training) = 0;
 };
 
-// A model whose tensors are views into one flat buffer: loading, making a delta, hashing are one pass over memory.
-// Integer buffers (batch norm's num_batches_tracked) stay with the module and are not federated.
+// A model whose tensors are views into one flat buffer: loading, making a delta, hashing are one pass over
+// memory. Integer buffers (batch norm's num_batches_tracked) stay with the module and are not federated.
+//
+// On a device there are two such buffers: the module's there, and the host's, which is what optimisers,
+// methods and deltas see. Values and gradients pass between them when they are told to, each time as one
+// copy.
 class FlatModel {
  public:
   // INVALID_ARGUMENT if the model has no parameters or one that is not float32 on the CPU.
@@ -61,23 +66,61 @@ class FlatModel {
   const Layout& layout() const { return layout_; }
   Parameters values() { return values_; }
   Model& model() { return *model_; }
-  // The trainable parameters, views into values(), in layout order.
+  // The trainable parameters, views into values(), in layout order. Their gradients are theirs to hold.
   const std::vector<at::Tensor>& parameters() const { return parameters_; }
+
+  // Moves the module to `device`, once, and gives values() and parameters() memory that it can copy from. The
+  // CPU serves as a device like any other.
+  void MoveTo(std::shared_ptr<ComputeDevice> device);
+  // nullptr: the module computes on values() themselves.
+  const std::shared_ptr<ComputeDevice>& device() const { return device_; }
+  // The module's own, which autograd gives its gradients to; without a device parameters().
+  const std::vector<at::Tensor>& module_parameters() const {
+    return device_ != nullptr ? module_parameters_ : parameters_;
+  }
+  // The module's, which autograd would else add to instead of handing its own over.
+  void ClearGradients();
+
+  // Without a device these do nothing.
+  void PushValues();        // to the module, all of them
+  void PushParameters();    // ..., those that are trained
+  void PullBuffers();       // from the module, those that are not
+  void CollectGradients();  // the module's, on the device, into one vector that they become views of
+  void PullGradients();     // collects them, too; to those of parameters()
+
+  // The module's values on the device, [layout().size]. Only with a device.
+  const at::Tensor& device_values() const { return device_values_; }
 
  private:
   FlatModel() = default;
 
+  // Makes every tensor a view into `buffer`, in layout order.
+  void Rebase(std::vector<at::Tensor>& tensors, const at::Tensor& buffer) const;
+
   std::unique_ptr<Model> model_;
   Layout layout_;
-  at::Tensor buffer_;  // owns the memory
+  int64_t trainable_ = 0;  // elements at the front of the layout that are trained
+  at::Tensor buffer_;      // owns the memory
   Parameters values_;
+  std::vector<at::Tensor> tensors_;  // the module's, one for each entry of the layout
   std::vector<at::Tensor> parameters_;
+
+  std::shared_ptr<ComputeDevice> device_;
+  at::Tensor device_values_;
+  std::vector<at::Tensor> module_parameters_;
+  struct Gradients {
+    at::Tensor flat;  // [trainable_]
+    std::vector<at::Tensor> views;
+  };
+  Gradients MakeGradients(at::Tensor flat) const;
+  Gradients collected_;  // on the device
+  Gradients pulled_;     // with the host
 };
 
 // Makes the plug-in `config` with weights drawn from `seed`. The same seed gives the same bits. Thread-safe
 // (LibTorch's global generator is locked and seeded inside).
-absl::StatusOr<std::unique_ptr<FlatModel>> MakeModel(const PluginConfig& config, const Model::Context& context,
-                                                     uint64_t seed);
+absl::StatusOr<std::unique_ptr<FlatModel>> MakeModel(const PluginConfig& config,
+                                                     const Model::Context& context, uint64_t seed);
 
 }  // namespace muster
 

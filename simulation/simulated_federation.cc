@@ -54,17 +54,19 @@ absl::Status CheckMethod(const v1::Experiment& config, const Method& method, con
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SimulatedFederation>> SimulatedFederation::Create(const v1::Experiment& config,
-                                                                                 int workers) {
+absl::StatusOr<std::unique_ptr<SimulatedFederation>> SimulatedFederation::Create(
+    const v1::Experiment& config, int workers, std::shared_ptr<ComputeDevice> device) {
   MUSTER_ASSIGN_OR_RETURN(FederatedData data,
                           BuildFederatedData(config.data(), config.pin().partition(), config.seed()));
-  return CreateOn(std::make_shared<const FederatedData>(std::move(data)), config, workers);
+  return CreateOn(std::make_shared<const FederatedData>(std::move(data)), config, workers, std::move(device));
 }
 
 absl::StatusOr<std::unique_ptr<SimulatedFederation>> SimulatedFederation::CreateOn(
-    std::shared_ptr<const FederatedData> data, const v1::Experiment& config, int workers) {
+    std::shared_ptr<const FederatedData> data, const v1::Experiment& config, int workers,
+    std::shared_ptr<ComputeDevice> device) {
   auto federation = std::unique_ptr<SimulatedFederation>(new SimulatedFederation);
   federation->data_ = std::move(data);
+  federation->device_ = std::move(device);
   MUSTER_RETURN_IF_ERROR(federation->MakeWorkers(config, workers));
   MUSTER_RETURN_IF_ERROR(federation->MakeEngineParts(config));
   return federation;
@@ -79,7 +81,7 @@ absl::Status SimulatedFederation::MakeWorkers(const v1::Experiment& config, int 
     MUSTER_ASSIGN_OR_RETURN(initial_model_, ReadModel(config.pin().initial_model(), model->layout()));
   }
   absl::StatusOr<std::unique_ptr<WorkerThreads>> started =
-      WorkerThreads::Start(workers, [&] { return MakeConfiguredTrainer(config, data_->train()); });
+      WorkerThreads::Start(workers, [&] { return MakeConfiguredTrainer(config, data_->train(), device_); });
   if (!started.ok()) return Annotate(started.status(), "training");
   workers_ = *std::move(started);
   return absl::OkStatus();

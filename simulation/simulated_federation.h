@@ -26,13 +26,15 @@ namespace muster {
 class SimulatedFederation {
  public:
   // Loads the data, makes the model and every plug-in: all that can be wrong with a configuration is found
-  // here, before anything is written. `workers` >= 1 threads; their number never shows in a result.
-  static absl::StatusOr<std::unique_ptr<SimulatedFederation>> Create(const v1::Experiment& config,
-                                                                     int workers);
+  // here, before anything is written. `workers` >= 1 threads; their number never shows in a result. `device`
+  // trains and evaluates; nullptr: the CPU.
+  static absl::StatusOr<std::unique_ptr<SimulatedFederation>> Create(
+      const v1::Experiment& config, int workers, std::shared_ptr<ComputeDevice> device = nullptr);
   // The same on data that are there already: what BuildFederatedData makes of `config`, perhaps used by other
   // federations at the same time.
   static absl::StatusOr<std::unique_ptr<SimulatedFederation>> CreateOn(
-      std::shared_ptr<const FederatedData> data, const v1::Experiment& config, int workers);
+      std::shared_ptr<const FederatedData> data, const v1::Experiment& config, int workers,
+      std::shared_ptr<ComputeDevice> device = nullptr);
 
   // Runs to the end with virtual clients, or on from the journal's last committed round (see
   // RoundEngine::Run). Call once. `journal` may be nullptr. `states` is the file of what clients remember
@@ -56,6 +58,7 @@ class SimulatedFederation {
   absl::Status WithEngine(const std::function<absl::Status(RoundEngine&)>& use);
 
   const FederatedData& data() const { return *data_; }
+  const std::shared_ptr<ComputeDevice>& device() const { return device_; }
   const Adversaries& adversaries() const { return adversaries_; }
   const ErrorFeedback& feedback() const { return *feedback_; }
   const Layout& layout() const { return workers_->layout(); }
@@ -67,6 +70,7 @@ class SimulatedFederation {
   absl::Status MakeEngineParts(const v1::Experiment& config);
 
   std::shared_ptr<const FederatedData> data_;
+  std::shared_ptr<ComputeDevice> device_;
   std::vector<float> initial_model_;
   std::unique_ptr<WorkerThreads> workers_;
   std::unique_ptr<Compressor> compressor_;

@@ -35,7 +35,7 @@ at::Tensor Dropout::Forward(const at::Tensor& x) const {
   const auto scale = static_cast<float>(1 / (1 - rate_));
   float* const values = mask.data_ptr<float>();
   for (int64_t i = 0; i < mask.numel(); ++i) values[i] = random.Uniform() < rate_ ? 0.0F : scale;
-  return x * mask;
+  return x * mask.to(x.device());
 }
 
 absl::Status NeedImages(const std::string& model, const Model::Context& context) {

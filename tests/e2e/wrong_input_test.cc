@@ -57,6 +57,34 @@ TEST_F(WrongInputTest, Configurations) {
   }
 }
 
+// This machine or its LibTorch has no GPU, or the last of all numbers is not one of its GPUs'.
+TEST_F(WrongInputTest, Devices) {
+  struct Case {
+    const char* device;
+    const char* says;
+  };
+  for (const Case& wrong :
+       {Case{"gpu", "--device gpu: must be cpu, cuda, or cuda:I"}, Case{"cuda:", "--device cuda:: must be"},
+        Case{"cuda:-1", "--device cuda:-1: must be"}, Case{"cuda:1x", "--device cuda:1x: must be"},
+        Case{"cuda:127", "--device cuda:127: "}}) {
+    const std::vector<std::string> flags = {"--device", wrong.device};
+    for (std::vector<std::string> command :
+         {std::vector<std::string>{"simulate", Path("config.yaml"), "--out", Path("run")},
+          std::vector<std::string>{"client", Path("config.yaml"), "--coordinator", "127.0.0.1:1",
+                                   "--insecure"},
+          std::vector<std::string>{"coordinator", Path("config.yaml"), "--insecure", "--out", Path("run")}}) {
+      command.insert(command.end(), flags.begin(), flags.end());
+      const Result run = Run(command);
+      EXPECT_EQ(run.code, 2) << command.front() << " " << wrong.device << "\n" << run.error;
+      EXPECT_THAT(run.error, HasSubstr(wrong.says)) << command.front();
+      EXPECT_EQ(std::count(run.error.begin(), run.error.end(), '\n'), 1) << run.error;
+      EXPECT_FALSE(std::filesystem::exists(Path("run"))) << wrong.device;
+    }
+  }
+  const Result same = Simulate("cpu", {"--device", "cpu"});
+  EXPECT_EQ(same.code, 0) << same.error;
+}
+
 TEST_F(WrongInputTest, ConfigurationFiles) {
   const Result missing = Run({"simulate", Path("nowhere.yaml")});
   EXPECT_EQ(missing.code, 2);
