@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <exception>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -14,6 +15,7 @@
 #include "absl/strings/str_join.h"
 #include "client/batch_order.h"
 #include "client/batcher.h"
+#include "client/optimizer_state.h"
 #include "client/sample_groups.h"
 #include "core/random.h"
 #include "core/statistics.h"
@@ -22,16 +24,14 @@
 #include "methods/method.h"
 #include "optim/gradient_noise.h"
 #include "optim/kernel.h"
+#include "optim/norms.h"
 
 namespace muster {
 namespace {
 
 constexpr int64_t kEvaluationBatch = 500;
 constexpr int64_t kStepsPerProgress = 20;
-// Names of optimiser state: in a client's memory, and as vectors that travel (a number has one element).
-const std::string kOptimizer = "optimizer";
-const std::string kOptimizerVector = "optimizer/";
-const std::string kNumber = "number:";
+// Name of the method's state in a client's memory.
 const std::string kMethod = "method";
 
 // out = a - b. Returns whether all of it is finite.
@@ -88,6 +88,13 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
       if (entry.trainable) context.names.push_back(entry.name);
     }
     MUSTER_ASSIGN_OR_RETURN(optimizer_, Registry<LocalOptimizer>::Get().Create(options_.optimizer, context));
+    if (options_.device != nullptr && optimizer_->AnyDevice()) {
+      context.parameters = model_->module_parameters();
+      context.by_tensors = true;
+      MUSTER_ASSIGN_OR_RETURN(device_optimizer_,
+                              Registry<LocalOptimizer>::Get().Create(options_.optimizer, context));
+      losses_ = at::empty({kStepsPerProgress}, at::TensorOptions(options_.device->place()).dtype(at::kFloat));
+    }
     absl::StatusOr<std::unique_ptr<GradientNoise>> noise =
         Registry<GradientNoise>::Get().Create(options_.gradient_noise, {});
     if (!noise.ok()) return Annotate(noise.status(), "gradient noise");
@@ -177,12 +184,15 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     std::map<std::string, std::vector<double>> told = Measure(job, global, samples);
     Load(global);
     model_->model().SetTraining(true);
-    if (const absl::Status status = PrepareOptimizer(job, memory); !status.ok())
-      return Annotate(status, where);
-    StartJob(job, samples);
     State remembered = TakeUnder(kMethod, memory);
     if (const absl::Status status = StartMethod(job, global, remembered); !status.ok())
       return Annotate(status, where);
+    StartSteps();
+    if (const absl::Status status = PrepareOptimizer(*stepper_, options_.optimizer_state, job, memory);
+        !status.ok()) {
+      return Annotate(status, where);
+    }
+    StartJob(job, samples);
 
     TrainingResult result;
     result.num_samples = static_cast<int64_t>(samples.size());
@@ -191,22 +201,25 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     while (!done()) {
       if (job.cancelled && job.cancelled()) return absl::CancelledError(absl::StrCat(where, ": cancelled"));
       DrawBatch();
-      const absl::StatusOr<StepReport> report = optimizer_->Step(*this);
+      const absl::StatusOr<StepReport> report = stepper_->Step(*this);
       ++result.steps;
       if (!report.ok()) return Annotate(report.status(), absl::StrCat(where, ", step ", result.steps));
-      loss_sum += report->loss;
+      if (!stays_) {
+        loss_sum += report->loss;
+      } else if (result.steps % kStepsPerProgress == 0 || done()) {
+        MUSTER_RETURN_IF_ERROR(ReadLosses(where, result.steps, loss_sum));
+      }
       if (job.progress && result.steps % kStepsPerProgress == 0) {
         job.progress(result.steps, loss_sum / static_cast<double>(result.steps));
       }
     }
-    model_->PullBuffers();
-    if (!Subtract(model_->values().data(), global.data(), delta.data(), layout().size)) {
+    if (!TakeChange(global, delta)) {
       return Diverged(absl::StrCat(where, ", step ", result.steps, ": the update is not finite"));
     }
     result.train_loss = loss_sum / static_cast<double>(result.steps);
-    result.numbers = optimizer_->Report();
+    result.numbers = stepper_->Report();
     result.numbers.merge(told);
-    RememberOptimizer(result, memory);
+    RememberOptimizer(*stepper_, options_.optimizer_state, result, memory);
     if (const absl::Status status = FinishMethod(delta, remembered, result); !status.ok())
       return Annotate(status, where);
     PutUnder(kMethod, std::move(remembered), memory);
@@ -298,6 +311,39 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     return absl::OkStatus();
   }
 
+  // Steps stay on the device where nobody needs to see a gradient with the host.
+  void StartSteps() {
+    stays_ = device_optimizer_ != nullptr && noise_->IsNone() && !corrects_;
+    stepper_ = stays_ ? device_optimizer_.get() : optimizer_.get();
+    unread_ = 0;
+    if (stays_) start_ = model_->device_values().clone();
+  }
+
+  // Of the steps since the last time, up to step `steps`: what waits for the device at last.
+  absl::Status ReadLosses(const std::string& where, int64_t steps, double& sum) {
+    const at::Tensor losses = losses_.narrow(0, 0, unread_).cpu();
+    for (int64_t i = 0; i < unread_; ++i) {
+      const float loss = losses.data_ptr<float>()[i];
+      if (!std::isfinite(loss)) {
+        return Diverged(absl::StrCat(where, ", step ", steps - unread_ + i + 1, ": the loss is ", loss));
+      }
+      sum += loss;
+    }
+    unread_ = 0;
+    return absl::OkStatus();
+  }
+
+  // delta = the model's values now - global. Returns whether all of it is finite.
+  bool TakeChange(ConstParameters global, std::span<float> delta) {
+    if (!stays_) {
+      model_->PullBuffers();
+      return Subtract(model_->values().data(), global.data(), delta.data(), layout().size);
+    }
+    model_->Pull(model_->device_values() - start_);
+    std::copy(model_->values().begin(), model_->values().end(), delta.begin());
+    return optim::AllFinite(delta.data(), layout().size);
+  }
+
   absl::Status FinishMethod(std::span<float> delta, State& remembered, TrainingResult& result) {
     if (local_method_ == nullptr) return absl::OkStatus();
     if (corrects_ && gradients_ == 0) {
@@ -321,46 +367,6 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
       const auto size = static_cast<size_t>(gradient.numel());
       local_method_->Correct(offsets_[i], model_->values().subspan(static_cast<size_t>(offsets_[i]), size),
                              {gradient.data_ptr<float>(), size});
-    }
-  }
-
-  absl::Status PrepareOptimizer(const TrainingJob& job, State& memory) {
-    optimizer_->Reset();
-    optimizer_->SetLearningRateFactor(job.learning_rate_factor);
-    State state;
-    if (options_.optimizer_state == OptimizerState::kKeep) state = TakeUnder(kOptimizer, memory);
-    LocalOptimizer::Vectors received;
-    for (const auto& [name, values] : job.vectors) {
-      if (name.starts_with(kMethodPrefix)) continue;
-      if (!name.starts_with(kOptimizerVector)) {
-        received[name] = *values;
-      } else if (options_.optimizer_state == OptimizerState::kAverage) {
-        std::string key = name.substr(kOptimizerVector.size());
-        if (!key.starts_with(kNumber)) {
-          state.vectors[std::move(key)] = *values;
-        } else if (values->size() == 1) {
-          state.numbers[key.substr(kNumber.size())] = values->front();
-        }
-      }
-    }
-    if (!state.empty()) MUSTER_RETURN_IF_ERROR(Annotate(optimizer_->Load(state), "the optimiser's state"));
-    return optimizer_->Receive(received);
-  }
-
-  void RememberOptimizer(TrainingResult& result, State& memory) const {
-    if (options_.optimizer_state == OptimizerState::kReset) return;
-    State state;
-    optimizer_->Save(state);
-    if (options_.optimizer_state == OptimizerState::kKeep) {
-      TakeUnder(kOptimizer, memory);
-      PutUnder(kOptimizer, std::move(state), memory);
-      return;
-    }
-    for (auto& [name, values] : state.vectors) {
-      result.extras[absl::StrCat(kOptimizerVector, name)] = std::move(values);
-    }
-    for (const auto& [name, value] : state.numbers) {
-      result.extras[absl::StrCat(kOptimizerVector, kNumber, name)] = {static_cast<float>(value)};
     }
   }
 
@@ -428,7 +434,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   }
   // At the parameters' current values.
   at::Tensor Outputs() {
-    model_->PushParameters();
+    if (!stays_) model_->PushParameters();
     return model_->model().Forward(Gathered().inputs());
   }
   const at::Tensor& Targets() { return Gathered().targets(); }
@@ -484,6 +490,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   }
 
   absl::StatusOr<double> Backward(const at::Tensor& loss) {
+    if (stays_) return BackwardThere(loss);
     MUSTER_ASSIGN_OR_RETURN(const double value, FiniteLoss(loss));
     model_->ClearGradients();
     loss.backward();
@@ -491,6 +498,16 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     ChangeGradients();
     return value;
   }
+  // Nothing waits for it: the loss, not known yet, is read with others.
+  double BackwardThere(const at::Tensor& loss) {
+    model_->ClearGradients();
+    loss.backward();
+    model_->CollectGradients();
+    losses_[unread_++].copy_(loss.detach());
+    ++gradients_;
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+
   // What is done to every gradient, however it was computed.
   void ChangeGradients() {
     if (!noise_->IsNone()) AddNoise();
@@ -530,8 +547,14 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   bool gathered_ = false;  // batcher_ holds the batch
   Batcher evaluation_;
 
-  std::optional<c10::Stream> stream_;  // on a device with streams
-  at::Tensor placed_;                  // an epoch's order on the device
+  LocalOptimizer* stepper_ = nullptr;                 // of the job at hand: this or that
+  std::unique_ptr<LocalOptimizer> device_optimizer_;  // nullptr: there is none
+  bool stays_ = false;                                // it steps
+  at::Tensor start_;                                  // the job's model, on the device
+  at::Tensor losses_;                                 // of the last steps, on the device
+  int64_t unread_ = 0;                                // how many
+  std::optional<c10::Stream> stream_;                 // on a device with streams
+  at::Tensor placed_;                                 // an epoch's order on the device
   int64_t placed_epoch_ = 0;
 };
 

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "client/optimizer_state.h"
 #include "client/trainer.h"
 #include "core/parameters.h"
 #include "core/registry.h"
@@ -19,13 +20,6 @@
 
 namespace muster {
 
-// What becomes of a client's optimiser state between two rounds it takes part in.
-enum class OptimizerState {
-  kReset,    // every job starts as newly made
-  kKeep,     // the client keeps its own
-  kAverage,  // it travels with the update ("optimizer/..."); the next cohort starts from the mean
-};
-
 // How every client trains; the same for the whole federation.
 struct TrainerOptions {
   int64_t batch_size = 20;
@@ -37,7 +31,9 @@ struct TrainerOptions {
   PluginConfig gradient_noise = {.name = "none",
                                  .options = {}};  // of experiments; one draw an element and gradient
   PluginConfig method = {.name = "none", .options = {}};
-  // Computes losses and gradients, without a static plan; nullptr: the CPU does. The rest is the host's.
+  // Computes losses and gradients, without a static plan, and makes the steps where the optimiser can do so
+  // on any device, no noise is added and the method corrects no gradients. The rest is the host's. nullptr:
+  // all is.
   std::shared_ptr<ComputeDevice> device = nullptr;
 };
 

@@ -130,6 +130,8 @@ void FlatModel::PullBuffers() {
   buffer_.narrow(0, trainable_, rest).copy_(device_values_.narrow(0, trainable_, rest));
 }
 
+void FlatModel::Pull(const at::Tensor& vector) { buffer_.copy_(vector); }
+
 void FlatModel::CollectGradients() {
   if (device_ == nullptr) return;
   const torch::NoGradGuard no_grad;

@@ -88,7 +88,9 @@ class FlatModel {
   void CollectGradients();  // the module's, on the device, into one vector that they become views of
   void PullGradients();     // collects them, too; to those of parameters()
 
-  // The module's values on the device, [layout().size]. Only with a device.
+  // Copies a vector of the device, [layout().size], to values(). Only with a device, as the next.
+  void Pull(const at::Tensor& vector);
+  // The module's values on the device, [layout().size].
   const at::Tensor& device_values() const { return device_values_; }
 
  private:

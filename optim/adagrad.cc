@@ -1,6 +1,8 @@
 // Adagrad: the LibTorch optimiser and its plug-in.
 #include "optim/adagrad.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -24,6 +26,10 @@ MUSTER_KERNEL bool AdagradStep(float* __restrict p, const float* __restrict g, f
   return bad == 0;
 }
 
+double RateAt(const AdagradOptions& options, int64_t step) {
+  return options.lr() / (1 + static_cast<double>(step - 1) * options.lr_decay());
+}
+
 }  // namespace
 
 Adagrad::Adagrad(std::vector<torch::optim::OptimizerParamGroup> groups, AdagradOptions defaults)
@@ -36,9 +42,19 @@ bool Adagrad::Update(const Parameter& parameter) {
   const auto& options = parameter.Get<AdagradOptions>();
   float* const sum = parameter.slots[0];
   if (parameter.step == 1) std::fill(sum, sum + parameter.size, static_cast<float>(options.initial_sum()));
-  const double rate = options.lr() / (1 + static_cast<double>(parameter.step - 1) * options.lr_decay());
-  return AdagradStep(parameter.values, parameter.gradient, sum, parameter.size, static_cast<float>(rate),
-                     static_cast<float>(options.eps()), static_cast<float>(options.weight_decay()));
+  return AdagradStep(parameter.values, parameter.gradient, sum, parameter.size,
+                     static_cast<float>(RateAt(options, parameter.step)), static_cast<float>(options.eps()),
+                     static_cast<float>(options.weight_decay()));
+}
+
+void Adagrad::UpdateRun(const Run& run) {
+  const auto& options = run.Get<AdagradOptions>();
+  const at::Tensor& sum = run.slots[0];
+  if (run.step == 1) sum.fill_(options.initial_sum());
+  const double penalty = options.weight_decay();
+  const at::Tensor gradient = penalty > 0 ? at::add(run.gradient, run.values, penalty) : run.gradient;
+  sum.addcmul_(gradient, gradient);
+  run.values.addcdiv_(gradient, at::sqrt(sum).add_(options.eps()), -RateAt(options, run.step));
 }
 
 }  // namespace muster::optim

@@ -35,8 +35,11 @@ class Adagrad : public ElementwiseOptimizer {
   explicit Adagrad(std::vector<at::Tensor> parameters, AdagradOptions defaults = {})
       : Adagrad({torch::optim::OptimizerParamGroup(std::move(parameters))}, defaults) {}
 
+  bool AnyDevice() const override { return true; }
+
  protected:
   bool Update(const Parameter& parameter) override;
+  void UpdateRun(const Run& run) override;
 };
 
 }  // namespace muster::optim

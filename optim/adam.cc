@@ -1,6 +1,8 @@
 // Adam: the rule that other methods contain, the LibTorch optimiser and its plug-in.
 #include "optim/adam.h"
 
+#include <ATen/ATen.h>
+
 #include <cmath>
 #include <memory>
 #include <type_traits>
@@ -31,6 +33,17 @@ MUSTER_KERNEL bool AmsGradStep(float* __restrict p, const float* __restrict g, f
                     rule.shrink * p[i]);
   }
   return bad != 0;
+}
+
+template <typename Options>
+AdamRule RuleAtStep(int64_t step, const Options& options) {
+  AdamRule rule = AdamRule::AtStep(step, options.lr(), options.beta1(), options.beta2(), options.eps());
+  if constexpr (std::is_same_v<Options, AdamWOptions>) {
+    rule.shrink = static_cast<float>(1 - options.lr() * options.weight_decay());
+  } else {
+    rule.penalty = static_cast<float>(options.weight_decay());
+  }
+  return rule;
 }
 
 }  // namespace
@@ -80,18 +93,28 @@ bool AdamOf<Options>::Needs(size_t slot, const torch::optim::OptimizerOptions& o
 template <typename Options>
 bool AdamOf<Options>::Update(const Parameter& parameter) {
   const auto& options = parameter.Get<Options>();
-  AdamRule rule =
-      AdamRule::AtStep(parameter.step, options.lr(), options.beta1(), options.beta2(), options.eps());
-  if constexpr (std::is_same_v<Options, AdamWOptions>) {
-    rule.shrink = static_cast<float>(1 - options.lr() * options.weight_decay());
-  } else {
-    rule.penalty = static_cast<float>(options.weight_decay());
-  }
+  const AdamRule rule = RuleAtStep(parameter.step, options);
   const auto& [m, v, largest, none] = parameter.slots;
   if (options.amsgrad()) {
     return !AmsGradStep(parameter.values, parameter.gradient, m, v, largest, parameter.size, rule);
   }
   return AdamStep(parameter.values, parameter.values, parameter.gradient, 1, m, v, parameter.size, rule);
+}
+
+template <typename Options>
+void AdamOf<Options>::UpdateRun(const Run& run) {
+  const auto& options = run.Get<Options>();
+  const AdamRule rule = RuleAtStep(run.step, options);
+  const at::Tensor gradient =
+      rule.penalty > 0 ? at::add(run.gradient, run.values, rule.penalty) : run.gradient;
+  const auto& [first, second, largest, none] = run.slots;
+  first.mul_(rule.beta1).add_(gradient, 1 - rule.beta1);
+  second.mul_(rule.beta2).addcmul_(gradient, gradient, 1 - rule.beta2);
+  if (options.amsgrad()) largest.copy_(at::maximum(largest, second));
+  const at::Tensor root =
+      at::sqrt(options.amsgrad() ? largest : second).mul_(rule.root_scale).add_(rule.epsilon);
+  if (rule.shrink != 1) run.values.mul_(rule.shrink);
+  run.values.addcdiv_(first, root, -rule.rate);
 }
 
 template class AdamOf<AdamOptions>;

@@ -78,9 +78,12 @@ class AdamOf : public ElementwiseOptimizer {
   explicit AdamOf(std::vector<at::Tensor> parameters, Options defaults = {})
       : AdamOf({torch::optim::OptimizerParamGroup(std::move(parameters))}, defaults) {}
 
+  bool AnyDevice() const override { return true; }
+
  protected:
   bool Needs(size_t slot, const torch::optim::OptimizerOptions& options) const override;
   bool Update(const Parameter& parameter) override;
+  void UpdateRun(const Run& run) override;
 };
 
 using Adam = AdamOf<AdamOptions>;

@@ -23,6 +23,7 @@ absl::Status CheckGradients(int64_t index) {
 OptimizerMethod::OptimizerMethod(const Context& context, std::unique_ptr<optim::Optimizer> optimizer)
     : optimizer_(std::move(optimizer)) {
   optimizer_->set_names(context.names);
+  if (context.by_tensors) optimizer_->StepByTensors();
   for (const auto& group : optimizer_->param_groups()) learning_rates_.push_back(group.options().get_lr());
 }
 

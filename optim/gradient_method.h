@@ -59,6 +59,7 @@ class GradientMethod : public OptimizerMethod {
   GradientMethod(const Options& options, const Context& context)
       : OptimizerMethod(context, std::make_unique<Method>(context.parameters, options)) {}
 
+  bool AnyDevice() const override { return this->optimizer().AnyDevice(); }
   absl::StatusOr<StepReport> Step(Oracle& oracle) override {
     StepReport report;
     MUSTER_ASSIGN_OR_RETURN(report.loss,

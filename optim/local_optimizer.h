@@ -58,6 +58,7 @@ class LocalOptimizer {
   struct Context {
     std::vector<at::Tensor> parameters;   // float32, contiguous, on the CPU; the method changes them in place
     std::vector<std::string> names = {};  // of the parameters, for messages; may be empty
+    bool by_tensors = false;  // the parameters may be on any device; only where AnyDevice() says so
   };
   // Numbers by name, as they travel with an update.
   using Numbers = std::map<std::string, std::vector<double>>;
@@ -65,6 +66,10 @@ class LocalOptimizer {
   using Vectors = std::map<std::string, std::vector<float>>;
 
   virtual ~LocalOptimizer() = default;
+  // Whether the same plug-in and options can be made by_tensors: steps are then tensor operations that
+  // nothing waits for, and ask for one Gradient each, whose loss they do not look at (it may be NaN: not
+  // known yet).
+  virtual bool AnyDevice() const { return false; }
   // One step. Errors: the oracle's, or INVALID_ARGUMENT naming a parameter whose gradient is not finite.
   virtual absl::StatusOr<StepReport> Step(Oracle& oracle) = 0;
   // The learning rate of the configuration times `factor` from now on.

@@ -15,12 +15,6 @@ namespace {
 
 constexpr char kSteps[] = "steps";
 
-// Copies a flat vector's part into a slot that is made for it.
-void Fill(at::Tensor& slot, const at::Tensor& parameter, const float* from) {
-  if (!slot.defined()) slot = at::empty(parameter.sizes(), at::kFloat);
-  std::copy(from, from + parameter.numel(), slot.data_ptr<float>());
-}
-
 }  // namespace
 
 Optimizer::Optimizer(std::vector<torch::optim::OptimizerParamGroup> groups,
@@ -30,6 +24,9 @@ Optimizer::Optimizer(std::vector<torch::optim::OptimizerParamGroup> groups,
       slot_names_(std::move(slots)),
       slots_(slot_names_.size() + scratch) {
   TORCH_CHECK(slots_ <= kMaxSlots, "too many slots");
+  const std::vector<at::Tensor> all = AllParameters();
+  by_tensors_ =
+      std::any_of(all.begin(), all.end(), [](const at::Tensor& tensor) { return !tensor.is_cpu(); });
 }
 
 std::vector<at::Tensor> Optimizer::AllParameters() const {
@@ -57,6 +54,16 @@ int64_t Optimizer::elements() const {
   return sum;
 }
 
+at::Tensor Optimizer::NewSlot(size_t slot, size_t index, const at::Tensor& parameter) {
+  if (!by_tensors_) return at::zeros(parameter.sizes(), at::kFloat);
+  at::Tensor& row = slot_rows_[slot];
+  const std::vector<at::Tensor> parameters = AllParameters();
+  if (!row.defined()) row = at::zeros({elements()}, parameter.options().requires_grad(false));
+  int64_t place = 0;
+  for (size_t i = 0; i < index; ++i) place += parameters[i].numel();
+  return row.narrow(0, place, parameter.numel()).view(parameter.sizes());
+}
+
 Optimizer::Parameter Optimizer::View(size_t index, const at::Tensor& tensor,
                                      const torch::optim::OptimizerOptions& options) {
   Kept& kept = kept_[index];
@@ -65,7 +72,7 @@ Optimizer::Parameter Optimizer::View(size_t index, const at::Tensor& tensor,
   parameter.values = tensor.data_ptr<float>();
   for (size_t slot = 0; slot < slots_; ++slot) {
     if (!Needs(slot, options)) continue;
-    if (!kept.slots[slot].defined()) kept.slots[slot] = at::zeros(tensor.sizes(), at::kFloat);
+    if (!kept.slots[slot].defined()) kept.slots[slot] = NewSlot(slot, index, tensor);
     parameter.slots[slot] = kept.slots[slot].data_ptr<float>();
   }
   return parameter;
@@ -79,8 +86,9 @@ absl::StatusOr<std::vector<Optimizer::Parameter>> Optimizer::Gather() {
       const size_t i = index++;
       if (kept_.size() <= i) kept_.resize(i + 1);
       if (!tensor.grad().defined()) continue;
-      if (!tensor.is_contiguous() || tensor.scalar_type() != at::kFloat || !tensor.is_cpu() ||
-          tensor.grad().layout() != at::kStrided || tensor.grad().scalar_type() != at::kFloat) {
+      if (!tensor.is_contiguous() || tensor.scalar_type() != at::kFloat ||
+          (by_tensors_ ? !AnyDevice() : !tensor.is_cpu()) || tensor.grad().layout() != at::kStrided ||
+          tensor.grad().scalar_type() != at::kFloat) {
         return InvalidInput(
             absl::StrCat("parameter ", i, " or its gradient is not a dense float32 tensor on the CPU"));
       }
@@ -91,6 +99,40 @@ absl::StatusOr<std::vector<Optimizer::Parameter>> Optimizer::Gather() {
     }
   }
   return gathered;
+}
+
+absl::StatusOr<std::vector<Optimizer::Run>> Optimizer::GatherRuns() {
+  MUSTER_ASSIGN_OR_RETURN(const std::vector<Parameter> parameters, Gather());
+  // Whether `next` lies behind the `size` elements that begin with `first`.
+  const auto follows = [](const Parameter& first, int64_t size, const Parameter& next) {
+    if (next.values != first.values + size || next.gradient != first.gradient + size ||
+        next.step != first.step || next.options != first.options || !next.tensor.is_alias_of(first.tensor) ||
+        !next.held_gradient.is_alias_of(first.held_gradient)) {
+      return false;
+    }
+    for (size_t slot = 0; slot < kMaxSlots; ++slot) {
+      if (first.slots[slot] != nullptr && next.slots[slot] != first.slots[slot] + size) return false;
+    }
+    return true;
+  };
+  std::vector<Run> runs;
+  for (size_t begin = 0, end = 0; begin < parameters.size(); begin = end) {
+    const Parameter& first = parameters[begin];
+    int64_t size = first.size;
+    for (end = begin + 1; end < parameters.size() && follows(first, size, parameters[end]); ++end) {
+      size += parameters[end].size;
+    }
+    const auto flat = [size](const at::Tensor& tensor) { return tensor.detach().as_strided({size}, {1}); };
+    Run& run = runs.emplace_back();
+    run.values = flat(first.tensor);
+    run.gradient = flat(first.held_gradient);
+    for (size_t slot = 0; slot < slots_; ++slot) {
+      if (first.slots[slot] != nullptr) run.slots[slot] = flat(kept_[first.index].slots[slot]);
+    }
+    run.step = first.step;
+    run.options = first.options;
+  }
+  return runs;
 }
 
 std::vector<Optimizer::Parameter> Optimizer::GatherStepped() {
@@ -165,8 +207,11 @@ void Optimizer::Reset() {
   for (Kept& kept : kept_) {
     kept.steps = 0;
     for (at::Tensor& slot : kept.slots) {
-      if (slot.defined()) slot.zero_();
+      if (slot.defined() && !by_tensors_) slot.zero_();
     }
+  }
+  for (at::Tensor& row : slot_rows_) {
+    if (row.defined()) row.zero_();
   }
   ResetFields();
 }
@@ -185,7 +230,8 @@ State Optimizer::Save() const {
     for (size_t i = 0; i < parameters.size(); ++i) {
       const size_t end = flat.size() + static_cast<size_t>(parameters[i].numel());
       if (i < kept_.size() && kept_[i].slots[slot].defined()) {
-        const float* const from = kept_[i].slots[slot].data_ptr<float>();
+        const at::Tensor kept = kept_[i].slots[slot].cpu();
+        const float* const from = kept.data_ptr<float>();
         flat.insert(flat.end(), from, from + parameters[i].numel());
       }
       flat.resize(end);
@@ -238,7 +284,12 @@ absl::Status Optimizer::TryLoad(const State& state) {
     }
     const float* from = found->second.data();
     for (size_t i = 0; i < parameters.size(); ++i) {
-      Fill(kept_[i].slots[slot], parameters[i], from);
+      at::Tensor& kept_slot = kept_[i].slots[slot];
+      if (!kept_slot.defined()) kept_slot = NewSlot(slot, i, parameters[i]);
+      // Only read.
+      kept_slot.copy_(
+          at::from_blob(const_cast<float*>(from),  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+                        parameters[i].sizes(), at::kFloat));
       from += parameters[i].numel();
     }
   }
@@ -310,11 +361,21 @@ void Optimizer::load(torch::serialize::InputArchive& archive) {
 
 absl::StatusOr<double> ElementwiseOptimizer::Step(Evaluate evaluate) {
   MUSTER_ASSIGN_OR_RETURN(const double loss, evaluate());
+  if (by_tensors()) {
+    const torch::NoGradGuard no_grad;
+    MUSTER_ASSIGN_OR_RETURN(const std::vector<Run> runs, GatherRuns());
+    for (const Run& run : runs) UpdateRun(run);
+    return loss;
+  }
   MUSTER_ASSIGN_OR_RETURN(const std::vector<Parameter> parameters, Gather());
   for (const Parameter& parameter : parameters) {
     if (!Update(parameter)) return NotFinite(parameter.index);
   }
   return loss;
+}
+
+void ElementwiseOptimizer::UpdateRun(const Run& /*run*/) {
+  TORCH_CHECK(false, "this method steps on the CPU only");
 }
 
 }  // namespace muster::optim

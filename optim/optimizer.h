@@ -21,8 +21,8 @@
 
 namespace muster::optim {
 
-// Parameters are contiguous float32 tensors on the CPU; gradients are dense, of any memory order. A parameter
-// without a gradient is left alone. Not thread-safe.
+// Parameters are contiguous float32 tensors; gradients are dense, of any memory order. A parameter without a
+// gradient is left alone. All lie on the CPU, or where AnyDevice() allows it on one device. Not thread-safe.
 class Optimizer : public torch::optim::Optimizer {
  public:
   // Evaluates the loss and its gradient (left in grad()) at the current parameter values, on the same batch
@@ -33,6 +33,13 @@ class Optimizer : public torch::optim::Optimizer {
   // for a gradient that holds a NaN or an infinity: a method of one pass has then spoilt that parameter, but
   // no later one.
   virtual absl::StatusOr<double> Step(Evaluate evaluate) = 0;
+
+  // Whether it can step by tensor operations, as it does where parameters are not on the CPU: nothing waits
+  // for a result, so that gradients that are not finite go unnoticed (the next loss will tell); parameters,
+  // and gradients, that lie in a row are stepped as one.
+  virtual bool AnyDevice() const { return false; }
+  // From now on, on the CPU, too. Before the first step; only with AnyDevice().
+  void StepByTensors() { by_tensors_ = true; }
 
   // The same in LibTorch's form. Without a closure the gradients in grad() are taken and the loss is not
   // known; a method that evaluates more than once, or needs the loss, needs one. Throws c10::Error where Step
@@ -73,6 +80,20 @@ class Optimizer : public torch::optim::Optimizer {
       return static_cast<const Options&>(*options);
     }
   };
+  // Parameters that lie in a row in memory, as flat vectors that their values, gradients and state are views
+  // of.
+  struct Run {
+    at::Tensor values;
+    at::Tensor gradient;  // not to be changed
+    std::array<at::Tensor, kMaxSlots> slots;
+    int64_t step = 0;
+    const torch::optim::OptimizerOptions* options = nullptr;
+
+    template <typename Options>
+    const Options& Get() const {
+      return static_cast<const Options&>(*options);
+    }
+  };
   // State beside the slots, by name: what the method keeps once, not per parameter.
   struct Fields {
     std::map<std::string, double*> numbers;
@@ -87,6 +108,9 @@ class Optimizer : public torch::optim::Optimizer {
 
   // The parameters that have a gradient; counts a step for each.
   absl::StatusOr<std::vector<Parameter>> Gather();
+  // The same, as few as they are.
+  absl::StatusOr<std::vector<Run>> GatherRuns();
+  bool by_tensors() const { return by_tensors_; }
   // The parameters that have made a step, whatever gradients they have now (`gradient` is null); counts one
   // more.
   std::vector<Parameter> GatherStepped();
@@ -116,6 +140,7 @@ class Optimizer : public torch::optim::Optimizer {
     int64_t steps = 0;
   };
 
+  at::Tensor NewSlot(size_t slot, size_t index, const at::Tensor& parameter);
   // Makes the slots it needs.
   Parameter View(size_t index, const at::Tensor& tensor, const torch::optim::OptimizerOptions& options);
   absl::Status TryLoad(const State& state);
@@ -127,6 +152,8 @@ class Optimizer : public torch::optim::Optimizer {
   const size_t slots_;  // with scratch
   std::vector<std::string> names_;
   std::vector<Kept> kept_;  // by parameter
+  bool by_tensors_ = false;
+  std::array<at::Tensor, kMaxSlots> slot_rows_;  // by tensors: all that kept_ has views of
 };
 
 // A method whose step is the same small rule for every element.
@@ -136,6 +163,8 @@ class ElementwiseOptimizer : public Optimizer {
 
  protected:
   using Optimizer::Optimizer;
+  // The same rule by tensor operations; for methods of AnyDevice().
+  virtual void UpdateRun(const Run& run);
   // Returns whether the whole gradient was finite.
   virtual bool Update(const Parameter& parameter) = 0;
 };

@@ -1,6 +1,8 @@
 // RMSProp: the LibTorch optimiser and its plug-in.
 #include "optim/rmsprop.h"
 
+#include <ATen/ATen.h>
+
 #include <cmath>
 #include <memory>
 #include <utility>
@@ -18,6 +20,15 @@ struct Rule {
   float epsilon;
   float momentum;
   float penalty;
+
+  static Rule Make(const RmsPropOptions& options) {
+    return {.rate = static_cast<float>(options.lr()),
+            .alpha = static_cast<float>(options.alpha()),
+            .gain = static_cast<float>(1 - options.alpha()),
+            .epsilon = static_cast<float>(options.eps()),
+            .momentum = static_cast<float>(options.momentum()),
+            .penalty = static_cast<float>(options.weight_decay())};
+  }
 };
 
 MUSTER_KERNEL bool PlainStep(float* __restrict p, const float* __restrict g, float* __restrict s,
@@ -59,16 +70,27 @@ bool RmsProp::Needs(size_t slot, const torch::optim::OptimizerOptions& options) 
 
 bool RmsProp::Update(const Parameter& parameter) {
   const auto& options = parameter.Get<RmsPropOptions>();
-  const Rule rule{.rate = static_cast<float>(options.lr()),
-                  .alpha = static_cast<float>(options.alpha()),
-                  .gain = static_cast<float>(1 - options.alpha()),
-                  .epsilon = static_cast<float>(options.eps()),
-                  .momentum = static_cast<float>(options.momentum()),
-                  .penalty = static_cast<float>(options.weight_decay())};
+  const Rule rule = Rule::Make(options);
   const auto& [s, b, none, none2] = parameter.slots;
   if (options.momentum() == 0)
     return PlainStep(parameter.values, parameter.gradient, s, parameter.size, rule);
   return MomentumStep(parameter.values, parameter.gradient, s, b, parameter.size, rule);
+}
+
+void RmsProp::UpdateRun(const Run& run) {
+  const auto& options = run.Get<RmsPropOptions>();
+  const Rule rule = Rule::Make(options);
+  const at::Tensor gradient =
+      rule.penalty > 0 ? at::add(run.gradient, run.values, rule.penalty) : run.gradient;
+  const at::Tensor& square = run.slots[0];
+  square.mul_(rule.alpha).addcmul_(gradient, gradient, rule.gain);
+  const at::Tensor root = at::sqrt(square).add_(rule.epsilon);
+  if (options.momentum() == 0) {
+    run.values.addcdiv_(gradient, root, -rule.rate);
+    return;
+  }
+  run.slots[1].mul_(rule.momentum).addcdiv_(gradient, root);
+  run.values.add_(run.slots[1], -rule.rate);
 }
 
 }  // namespace muster::optim

@@ -35,9 +35,12 @@ class RmsProp : public ElementwiseOptimizer {
   explicit RmsProp(std::vector<at::Tensor> parameters, RmsPropOptions defaults = {})
       : RmsProp({torch::optim::OptimizerParamGroup(std::move(parameters))}, defaults) {}
 
+  bool AnyDevice() const override { return true; }
+
  protected:
   bool Needs(size_t slot, const torch::optim::OptimizerOptions& options) const override;
   bool Update(const Parameter& parameter) override;
+  void UpdateRun(const Run& run) override;
 };
 
 }  // namespace muster::optim

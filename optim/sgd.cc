@@ -1,6 +1,8 @@
 // Stochastic gradient descent: the LibTorch optimiser and its plug-in.
 #include "optim/sgd.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -34,6 +36,15 @@ struct MomentumRule {
   float gain;
   float along;  // direction = along * m' + across * g
   float across;
+
+  // `first`: m is empty and takes the gradient over as it is.
+  static MomentumRule Make(const SgdOptions& options, bool first) {
+    const auto momentum = static_cast<float>(options.momentum());
+    return {.keep = momentum,
+            .gain = first ? 1.0F : static_cast<float>(1 - options.dampening()),
+            .along = options.nesterov() ? momentum : 1.0F,
+            .across = options.nesterov() ? 1.0F : 0.0F};
+  }
 };
 
 MUSTER_KERNEL bool MomentumStep(float* __restrict p, const float* __restrict g, float* __restrict m,
@@ -69,14 +80,26 @@ bool Sgd::Update(const Parameter& parameter) {
   const auto& options = parameter.Get<SgdOptions>();
   const auto rate = static_cast<float>(options.lr());
   const auto decay = static_cast<float>(options.weight_decay());
-  const auto momentum = static_cast<float>(options.momentum());
-  if (momentum == 0) return !PlainStep(parameter.values, parameter.gradient, parameter.size, rate, decay);
-  const MomentumRule rule{.keep = momentum,
-                          .gain = parameter.step == 1 ? 1.0F : static_cast<float>(1 - options.dampening()),
-                          .along = options.nesterov() ? momentum : 1.0F,
-                          .across = options.nesterov() ? 1.0F : 0.0F};
+  if (options.momentum() == 0)
+    return !PlainStep(parameter.values, parameter.gradient, parameter.size, rate, decay);
+  const MomentumRule rule = MomentumRule::Make(options, parameter.step == 1);
   return !MomentumStep(parameter.values, parameter.gradient, parameter.slots[0], parameter.size, rate, decay,
                        rule);
+}
+
+void Sgd::UpdateRun(const Run& run) {
+  const auto& options = run.Get<SgdOptions>();
+  const double rate = options.lr(), decay = options.weight_decay();
+  const at::Tensor gradient = decay > 0 ? at::add(run.gradient, run.values, decay) : run.gradient;
+  if (options.momentum() == 0) {
+    run.values.add_(gradient, -rate);
+    return;
+  }
+  const MomentumRule rule = MomentumRule::Make(options, run.step == 1);
+  const at::Tensor& momentum = run.slots[0];
+  momentum.mul_(rule.keep).add_(gradient, rule.gain);
+  run.values.add_(momentum, -rate * rule.along);
+  if (rule.across > 0) run.values.add_(gradient, -rate * rule.across);
 }
 
 }  // namespace muster::optim

@@ -37,9 +37,12 @@ class Sgd : public ElementwiseOptimizer {
   explicit Sgd(std::vector<torch::optim::OptimizerParamGroup> groups, SgdOptions defaults = {});
   explicit Sgd(std::vector<at::Tensor> parameters, SgdOptions defaults = {});
 
+  bool AnyDevice() const override { return true; }
+
  protected:
   bool Needs(size_t slot, const torch::optim::OptimizerOptions& options) const override;
   bool Update(const Parameter& parameter) override;
+  void UpdateRun(const Run& run) override;
 };
 
 }  // namespace muster::optim

@@ -1,6 +1,8 @@
 // Sign-SGD: the step that other methods contain, the LibTorch optimiser and its plug-in.
 #include "optim/sign_sgd.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -71,6 +73,21 @@ bool SignSgd::Update(const Parameter& parameter) {
   return SignStep(parameter.values, parameter.gradient, parameter.slots[0], parameter.size,
                   SignRule::Make(options.lr(), options.weight_decay(), options.momentum(),
                                  options.dampening(), options.nesterov(), parameter.step == 1));
+}
+
+void SignSgd::UpdateRun(const Run& run) {
+  const auto& options = run.Get<SignSgdOptions>();
+  const SignRule rule = SignRule::Make(options.lr(), options.weight_decay(), options.momentum(),
+                                       options.dampening(), options.nesterov(), run.step == 1);
+  at::Tensor direction = run.gradient;
+  if (options.momentum() > 0) {
+    const at::Tensor& momentum = run.slots[0];
+    momentum.mul_(rule.keep).add_(run.gradient, rule.gain);
+    direction =
+        rule.across > 0 ? at::add(at::mul(momentum, rule.along), run.gradient, rule.across) : momentum;
+  }
+  if (rule.shrink != 1) run.values.mul_(rule.shrink);
+  run.values.add_(at::sign(direction), -rule.rate);
 }
 
 }  // namespace muster::optim

@@ -55,9 +55,12 @@ class SignSgd : public ElementwiseOptimizer {
   explicit SignSgd(std::vector<at::Tensor> parameters, SignSgdOptions defaults = {})
       : SignSgd({torch::optim::OptimizerParamGroup(std::move(parameters))}, defaults) {}
 
+  bool AnyDevice() const override { return true; }
+
  protected:
   bool Needs(size_t slot, const torch::optim::OptimizerOptions& options) const override;
   bool Update(const Parameter& parameter) override;
+  void UpdateRun(const Run& run) override;
 };
 
 }  // namespace muster::optim

@@ -4,6 +4,7 @@
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/linear.h>
 
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -140,6 +141,17 @@ void ExpectTheSame(const Dataset& data, Setting setting) {
   EXPECT_EQ(host.evaluated, device.evaluated);
 }
 
+// To rounding: a product and a sum are one operation in the host's loops.
+void ExpectNear(const std::vector<float>& a, const std::vector<float>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(double{a[i]} - b[i], 2);
+    norm += std::pow(double{a[i]}, 2);
+  }
+  EXPECT_LE(std::sqrt(difference), 1e-4 * std::sqrt(norm) + 1e-7);
+}
+
 class DeviceOptimizerTest : public testing::TestWithParam<std::string> {};
 
 TEST_P(DeviceOptimizerTest, HasTheHostsBits) {
@@ -154,6 +166,42 @@ TEST_P(DeviceOptimizerTest, HasTheHostsBits) {
 INSTANTIATE_TEST_SUITE_P(Registered, DeviceOptimizerTest,
                          testing::ValuesIn(Registry<LocalOptimizer>::Get().Names()),
                          [](const auto& info) { return info.param; });
+
+// Without a method that corrects gradients, those that can make their steps where the gradients are.
+TEST_P(DeviceOptimizerTest, StaysOnTheDevice) {
+  const Dataset data = MakeData({12});
+  std::vector<at::Tensor> one = {at::zeros({1}).requires_grad_()};
+  const auto probe = Registry<LocalOptimizer>::Get().Create({GetParam(), {}}, {.parameters = one});
+  ASSERT_TRUE(probe.ok()) << probe.status();
+  if (!(*probe)->AnyDevice()) GTEST_SKIP() << "makes its steps with the host";
+  std::vector<OptionMap> all = {{}, {{"weight_decay", 0.01}}};
+  for (const OptionInfo& option : Registry<LocalOptimizer>::Get().Find(GetParam())->options) {
+    if (option.name == "momentum") all.push_back({{"momentum", 0.9}});
+    if (option.name == "nesterov") all.push_back({{"momentum", 0.9}, {"nesterov", true}});
+    if (option.name == "amsgrad") all.push_back({{"amsgrad", true}});
+  }
+  for (const OptionMap& options : all) {
+    for (const char* model : {"mlp", "test_idle", "test_normalized"}) {
+      Setting setting{.model = {model, {}}};
+      setting.options.optimizer = {GetParam(), options};
+      setting.options.optimizer_state = OptimizerState::kKeep;
+      const Outcome host = Train(data, setting, nullptr);
+      const Outcome device = Train(data, setting, std::make_shared<ComputeDevice>(at::kCPU));
+      ExpectNear(host.model, device.model);
+      for (size_t job = 0; job < host.losses.size(); ++job) {
+        EXPECT_NEAR(host.losses[job], device.losses[job], 1e-4);
+      }
+      ASSERT_EQ(host.memory.vectors.size(), device.memory.vectors.size());
+      for (const auto& [name, vector] : host.memory.vectors) {
+        ASSERT_TRUE(device.memory.vectors.contains(name)) << name;
+        ExpectNear(vector, device.memory.vectors.at(name));
+      }
+      const Outcome again = Train(data, setting, std::make_shared<ComputeDevice>(at::kCPU));
+      EXPECT_EQ(again.model, device.model);
+      EXPECT_EQ(again.memory, device.memory);
+    }
+  }
+}
 
 class DeviceModelTest : public testing::TestWithParam<std::string> {};
 
@@ -210,6 +258,26 @@ TEST(DeviceTrainingTest, AnotherTrainerOnTheSameDeviceSharesTheData) {
   const Dataset other = MakeData({2}, /*classes=*/false);
   EXPECT_NE(held, device->Hold(other));
   EXPECT_FALSE(device->Hold(other)->labels.defined());
+}
+
+// Losses come in from the device twenty at a time.
+TEST(DeviceTrainingTest, ProgressKnowsTheLossesSoFar) {
+  const Dataset data = MakeData({12});
+  std::vector<std::pair<int64_t, double>> told[2];
+  for (const bool on_device : {false, true}) {
+    Setting setting{.job = {.seed = 2, .steps = 47}};
+    setting.options.optimizer = {"sgd", {}};
+    setting.job.progress = [&told = told[on_device ? 1 : 0]](int64_t steps, double loss) {
+      told.emplace_back(steps, loss);
+    };
+    Train(data, setting, on_device ? std::make_shared<ComputeDevice>(at::kCPU) : nullptr);
+  }
+  ASSERT_EQ(told[0].size(), 4U);  // of two jobs
+  ASSERT_EQ(told[1].size(), 4U);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(told[0][i].first, told[1][i].first);
+    EXPECT_NEAR(told[0][i].second, told[1][i].second, 1e-4);
+  }
 }
 
 TEST(DeviceTrainingTest, DivergenceNamesTheStep) {

@@ -438,9 +438,11 @@ std::vector<Case> Cases() {
 class ReferenceTest : public ::testing::TestWithParam<Case> {
  protected:
   struct Run {
-    explicit Run(const RandomTask& task, const Case& test_case) : oracle(task, parameters) {
+    explicit Run(const RandomTask& task, const Case& test_case, bool by_tensors = false)
+        : oracle(task, parameters) {
       auto made = Registry<LocalOptimizer>::Get().Create(
-          {test_case.name, test_case.options}, {.parameters = parameters, .names = {"a", "b", "c", "d"}});
+          {test_case.name, test_case.options},
+          {.parameters = parameters, .names = {"a", "b", "c", "d"}, .by_tensors = by_tensors});
       EXPECT_TRUE(made.ok()) << made.status();
       optimizer = *std::move(made);
     }
@@ -474,6 +476,42 @@ TEST_P(ReferenceTest, FollowsTheRuleOver50Steps) {
     moved = std::max(moved, std::abs(x[i] - static_cast<double>(start[i])));
   }
   EXPECT_GT(moved, 1e-2);
+}
+
+TEST_P(ReferenceTest, FollowsTheRuleByTensorsToo) {
+  if (!Run(Task(), GetParam()).optimizer->AnyDevice()) GTEST_SKIP() << "steps on the CPU only";
+  Run run(Task(), GetParam(), /*by_tensors=*/true);
+  const std::vector<float> start = Flat(run.parameters);
+  Vector x(start.begin(), start.end());
+  const Rule rule = GetParam().rule();
+  for (int64_t t = 0; t < kSteps; ++t) rule(Task(), t, x);
+  run.Steps(0, 17);
+  // Its state is that of the loops, and goes on in them and back.
+  State state;
+  run.optimizer->Save(state);
+  Run loops(Task(), GetParam());
+  ASSERT_TRUE(loops.optimizer->Load(state).ok());
+  State again;
+  loops.optimizer->Save(again);
+  EXPECT_EQ(state, again);
+  run.optimizer->Reset();
+  ASSERT_TRUE(run.optimizer->Load(again).ok());
+  run.Steps(17, kSteps);
+  const std::vector<float> actual = Flat(run.parameters);
+  for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(actual[i], x[i], 5e-5) << "element " << i;
+}
+
+TEST_P(ReferenceTest, LeavesAParameterWithoutGradientAloneByTensorsToo) {
+  if (!Run(Task(), GetParam()).optimizer->AnyDevice()) GTEST_SKIP() << "steps on the CPU only";
+  Run run(Task(), GetParam(), /*by_tensors=*/true), loops(Task(), GetParam());
+  for (Run* each : {&run, &loops}) {
+    each->oracle.undefined = 1;
+    each->Steps(0, 12);
+    each->oracle.undefined = -1;
+    each->Steps(12, 30);
+  }
+  const std::vector<float> actual = Flat(run.parameters), expected = Flat(loops.parameters);
+  for (size_t i = 0; i < actual.size(); ++i) EXPECT_NEAR(actual[i], expected[i], 5e-5) << "element " << i;
 }
 
 TEST_P(ReferenceTest, GoesOnFromASavedStateWithTheSameBits) {
