@@ -147,16 +147,16 @@ absl::StatusOr<std::unique_ptr<LaunchedWorkers>> LaunchedWorkers::Start(
       ::execve(program.c_str(), argv.data(), envp.data());
       ::_exit(127);
     }
-    workers->running_.push_back(child);
+    workers->running_[rank] = child;
   }
   return workers;
 }
 
 absl::Status LaunchedWorkers::AllRun() {
-  for (auto pid = running_.begin(); pid != running_.end(); ++pid) {
+  for (auto worker = running_.begin(); worker != running_.end(); ++worker) {
     int status = 0;
-    if (::waitpid(*pid, &status, WNOHANG) != *pid) continue;
-    running_.erase(pid);
+    if (::waitpid(worker->second, &status, WNOHANG) != worker->second) continue;
+    running_.erase(worker);
     return absl::UnavailableError(absl::StrCat("a worker ended before the first round, ",
                                                WIFEXITED(status)
                                                    ? absl::StrCat("with exit code ", WEXITSTATUS(status))
@@ -165,14 +165,23 @@ absl::Status LaunchedWorkers::AllRun() {
   return absl::OkStatus();
 }
 
+bool LaunchedWorkers::HasEnded(int rank) const {
+  const auto worker = running_.find(rank);
+  if (worker == running_.end()) return true;
+  siginfo_t ended{};
+  const auto pid = static_cast<id_t>(worker->second);
+  return ::waitid(P_PID, pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid != 0;
+}
+
 LaunchedWorkers::~LaunchedWorkers() {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
   while (!running_.empty()) {
-    std::erase_if(running_, [](pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != 0; });
+    std::erase_if(running_,
+                  [](const auto& worker) { return ::waitpid(worker.second, nullptr, WNOHANG) != 0; });
     if (std::chrono::steady_clock::now() >= end) break;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
-  for (const pid_t pid : running_) {
+  for (const auto& [rank, pid] : running_) {
     ::kill(pid, SIGKILL);
     ::waitpid(pid, nullptr, 0);
   }
@@ -198,6 +207,9 @@ absl::StatusOr<std::unique_ptr<Workers>> Workers::Gather(const WorkersFlags& fla
   if (place) options.place = *place;
   options.still_hoping = [&workers = *workers] {
     return workers.launched_ != nullptr ? workers.launched_->AllRun() : absl::OkStatus();
+  };
+  options.has_ended = [&workers = *workers](int rank) {
+    return workers.launched_ != nullptr && workers.launched_->HasEnded(rank);
   };
   MUSTER_ASSIGN_OR_RETURN(workers->group_, WorkerGroup::Open(std::move(options)));
   if (flags.launch > 0) {

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -48,11 +49,12 @@ class LaunchedWorkers {
 
   // UNAVAILABLE once one has ended.
   absl::Status AllRun();
+  bool HasEnded(int rank) const;
 
  private:
   LaunchedWorkers() = default;
 
-  std::vector<pid_t> running_;
+  std::map<int, pid_t> running_;  // by rank
 };
 
 // The workers of a simulation that this process coordinates.

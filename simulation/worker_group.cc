@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <iterator>
 #include <thread>
 #include <utility>
 
@@ -199,7 +200,7 @@ absl::StatusOr<std::map<int, v1::WorkerHello>> WorkerGroup::Gather(const std::se
       const std::string key = Key(absl::StrCat("hello/", *rank));
       MUSTER_ASSIGN_OR_RETURN(const bool came, store_->Has(key));
       if (!came) {
-        ++rank;
+        rank = generation_ > 0 && options_.has_ended(*rank) ? missing.erase(rank) : std::next(rank);
         continue;
       }
       MUSTER_ASSIGN_OR_RETURN(const std::string text, store_->Get(key, options_.patience_seconds));

@@ -42,6 +42,8 @@ struct WorkerGroupOptions {
   std::map<std::string, std::string> common;
   // Asked while the first group is waited for: not OK ends the waiting.
   std::function<absl::Status()> still_hoping = [] { return absl::OkStatus(); };
+  // Whether the process that was started with this rank is known to be no more: a later group does not wait.
+  std::function<bool(int rank)> has_ended = [](int /*rank*/) { return false; };
 };
 
 // One thread at a time.

@@ -22,14 +22,16 @@ class LocalSumsTest : public ::testing::Test {
     Payload payload{PayloadHeader(1, layout_)};  // the codec of whole vectors
     const std::vector<float> values(kSize, value);
     payload.bytes.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
-    return {.outcome =
-                Update{.client = client, .num_samples = 10 * client, .payload = payload, .metrics = {}}};
+    return {
+        .outcome = Update{.client = client, .num_samples = 10 * client, .payload = payload, .metrics = {}},
+        .if_taken = {},
+        .if_refused = {}};
   }
   static const Update& UpdateOf(const TrainedClient& trained) { return std::get<Update>(trained.outcome); }
 
   static constexpr int64_t kSize = 16;
   Layout layout_;
-  const Folding folding_{.aggregator = {}, .cohort = {{1, 10}, {2, 20}, {3, 30}}, .norms = true};
+  const Folding folding_{.aggregator = {}, .cohort = {{1, 10}, {2, 20}, {3, 30}}, .norms = true, .add = {}};
   LocalSums sums_{{.name = "fedavg", .options = {}}, layout_};
 };
 
@@ -49,9 +51,17 @@ TEST_F(LocalSumsTest, TheSumsAreThoseOfAnAggregatorThatWasGivenTheUpdates) {
   EXPECT_EQ(UpdateOf(one).payload.size(), static_cast<int64_t>(kPayloadHeaderBytes));
   EXPECT_EQ(UpdateOf(one).upload_bytes(), bytes);
 
+  const std::span<const int64_t> wanted = (*expected)->Sums();
+  const auto count = static_cast<int64_t>(wanted.size());
+  const auto copy = sums_.Copy(5, count);
+  ASSERT_TRUE(copy.ok()) << copy.status();
+  EXPECT_TRUE(std::equal(copy->begin(), copy->end(), wanted.begin(), wanted.end()));
+  EXPECT_FALSE(sums_.Copy(5, count + 1).ok());
+  EXPECT_EQ(*sums_.Copy(4, count), std::vector<int64_t>(wanted.size()));  // nothing was folded in it
+
   const std::unique_ptr<Aggregator> given = sums_.Give(5);
   ASSERT_NE(given, nullptr);
-  const std::span<const int64_t> sums = given->Sums(), wanted = (*expected)->Sums();
+  const std::span<const int64_t> sums = given->Sums();
   EXPECT_TRUE(std::equal(sums.begin(), sums.end(), wanted.begin(), wanted.end()));
   EXPECT_EQ(sums_.Give(5), nullptr);  // once
 }
