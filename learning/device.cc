@@ -5,6 +5,8 @@
 #include <torch/version.h>
 
 #include <cstdlib>
+#include <exception>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -18,7 +20,7 @@ constexpr char kCuda[] = "cuda";
 absl::StatusOr<int> CountCudaDevices(const std::string& name) {
   if (!c10::impl::hasDeviceGuardImpl(at::kCUDA)) {
     return InvalidInput(absl::StrCat("--device ", name, ": this build's LibTorch ", TORCH_VERSION,
-                                     " has no CUDA; build with the preset cuda (README.md)"));
+                                     " has no CUDA; build with the preset cuda (docs/gpu.md)"));
   }
   const int count = c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount();
   if (count > 0) return count;
@@ -72,7 +74,14 @@ absl::StatusOr<std::shared_ptr<ComputeDevice>> ComputeDevice::Find(const std::st
     return InvalidInput(absl::StrCat("--device ", name, ": there are only cuda:0 to cuda:", count - 1));
   }
   ComputeTheSameEachTime();
-  return std::make_shared<ComputeDevice>(at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index)));
+  const at::Device place(at::kCUDA, static_cast<at::DeviceIndex>(index));
+  try {
+    at::zeros({1}, at::TensorOptions(place)).cpu();  // a driver that does not fit shows here, not in a round
+  } catch (const std::exception& e) {
+    const std::string what = e.what();
+    return InvalidInput(absl::StrCat("--device ", name, ": ", what.substr(0, what.find('\n'))));
+  }
+  return std::make_shared<ComputeDevice>(place);
 }
 
 const ComputeDevice::Samples* ComputeDevice::Hold(const Dataset& data) {

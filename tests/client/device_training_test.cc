@@ -1,5 +1,5 @@
 // Training on a device against training on the host. The CPU serves as the device, so that all but the device
-// itself is tested everywhere; device_gpu_test.cc is for real ones.
+// itself is tested everywhere; GpuTest is for real ones.
 #include <gmock/gmock.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/linear.h>
@@ -9,6 +9,7 @@
 #include <memory>
 #include <numeric>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "client/local_trainer.h"
@@ -295,6 +296,45 @@ TEST(DeviceTrainingTest, DivergenceNamesTheStep) {
   const auto result = trainer->Train({.round = 3, .client = 5}, global, samples, delta);
   EXPECT_EQ(result.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(Message(result.status()), HasSubstr("round 3, client 5, step 2: the loss is"));
+}
+
+// A real one, where there is one.
+class GpuTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto found = ComputeDevice::Find("cuda", 0);
+    if (!found.ok()) GTEST_SKIP() << found.status();
+    device_ = *std::move(found);
+  }
+  std::shared_ptr<ComputeDevice> device_;
+};
+
+TEST_F(GpuTest, TrainsAsTheHostDoes) {
+  for (const char* optimizer : {"sgd", "adam", "clip_sgd"}) {  // the last one's steps pass through the host
+    for (const char* model : {"mlp", "test_idle", "test_normalized"}) {
+      Setting setting{.model = {model, {}}};
+      setting.options.optimizer = {optimizer, {{"learning_rate", 0.01}}};
+      ExpectNear(Train(MakeData({12}), setting, nullptr).model,
+                 Train(MakeData({12}), setting, device_).model);
+    }
+  }
+}
+
+TEST_F(GpuTest, HasItsOwnBitsEachTimeFromAnyNumberOfThreads) {
+  const Dataset data = MakeData({1, 28, 28});
+  Setting setting{.model = {"lenet", {}}};
+  setting.options.optimizer = {"sgd", {{"learning_rate", 0.01}}};
+  const Outcome alone = Train(data, setting, device_);
+  std::vector<Outcome> beside(3);
+  std::vector<std::thread> threads;
+  for (Outcome& outcome : beside) {
+    threads.emplace_back([&, device = device_] { outcome = Train(data, setting, device); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const Outcome& outcome : beside) {
+    EXPECT_EQ(outcome.model, alone.model);
+    EXPECT_EQ(outcome.evaluated, alone.evaluated);
+  }
 }
 
 }  // namespace

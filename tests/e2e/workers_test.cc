@@ -277,6 +277,8 @@ TEST_F(WorkersTest, WrongPlacesAndTakenPortsAreNamed) {
   EXPECT_THAT(refused({"env", "RANK=1", "WORLD_SIZE=2", Muster(), "simulate", config}),
               HasSubstr("MASTER_ADDR"));
   EXPECT_THAT(refused(Ranked(0, 2, 1234, {"simulate", config, "--launch", "2"})), HasSubstr("--launch"));
+  EXPECT_THAT(refused(Ranked(1, 2, 1234, {"worker", config, "--device", "cuda:127"})),
+              HasSubstr("--device cuda:127: "));
 
   const int listener = socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in address{};
