@@ -4,7 +4,6 @@
 #include <utility>
 #include <variant>
 
-#include "absl/strings/str_cat.h"
 #include "server/rounds/answers.h"
 
 namespace muster {
@@ -40,16 +39,6 @@ void LocalSums::Fold(int64_t bout, const Folding& folding, int64_t from, Trained
 std::unique_ptr<Aggregator> LocalSums::Give(int64_t bout) {
   const MutexLock lock(&mutex_);
   return bout == bout_ ? std::move(aggregator_) : nullptr;
-}
-
-absl::StatusOr<std::vector<int64_t>> LocalSums::Copy(int64_t bout, int64_t count) {
-  const MutexLock lock(&mutex_);
-  if (bout != bout_ || aggregator_ == nullptr) return std::vector<int64_t>(static_cast<size_t>(count));
-  const std::span<const int64_t> sums = aggregator_->Sums();
-  if (static_cast<int64_t>(sums.size()) != count) {
-    return InternalError(absl::StrCat(sums.size(), " sums here, ", count, " at rank 0"));
-  }
-  return std::vector<int64_t>(sums.begin(), sums.end());
 }
 
 }  // namespace muster

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
-#include <vector>
 
 #include "core/mutex.h"
 #include "core/parameters.h"
@@ -29,8 +28,6 @@ class LocalSums {
   void Fold(int64_t bout, const Folding& folding, int64_t from, TrainedClient& trained);
   // What was folded in the bout, which is forgotten here; nullptr: nothing.
   std::unique_ptr<Aggregator> Give(int64_t bout);
-  // A copy of its sums, zeros if nothing was. INTERNAL if there are not `count`.
-  absl::StatusOr<std::vector<int64_t>> Copy(int64_t bout, int64_t count);
 
  private:
   const PluginConfig config_;

@@ -140,10 +140,6 @@ class Worker {
         const int64_t bout = received.message.give_sums().bout();
         const std::unique_ptr<Aggregator> folded = sums_.Give(bout);
         outbox->Put(PackSums(bout, folded != nullptr ? folded->Sums() : std::span<int64_t>()));
-      } else if (received.message.has_reduce()) {
-        const v1::ReduceSums& reduce = received.message.reduce();
-        MUSTER_ASSIGN_OR_RETURN(std::vector<int64_t> sums, sums_.Copy(reduce.bout(), reduce.sums()));
-        if (!collective->AllReduceSum(sums).ok()) return false;
       }
     }
   }

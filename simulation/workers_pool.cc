@@ -67,6 +67,10 @@ void WorkersPool::Leave() {
   }
   if (group_.collective() != nullptr) group_.collective()->Close();
   for (const auto& peer : peers_) peer->receiving.join();
+  const MutexLock lock(&mutex_);
+  for (const auto& peer : peers_) PutBack(*peer);
+  peers_.clear();
+  ++bout_number_;  // sums of before are void
 }
 
 void WorkersPool::PutBack(Peer& peer) {
@@ -79,14 +83,6 @@ void WorkersPool::PutBack(Peer& peer) {
 
 absl::Status WorkersPool::FormAnew() {
   Leave();
-  {
-    const MutexLock lock(&mutex_);
-    for (const auto& peer : peers_) PutBack(*peer);
-    peers_.clear();
-    // Sums of before are void: who answered while the group broke down may have folded more than is known
-    // here.
-    if (kept_.empty()) ++bout_number_;
-  }
   const std::vector<WorkerGroup::Member> before = group_.members();
   MUSTER_RETURN_IF_ERROR(group_.Form(gone_));
   std::set<int> here;
@@ -97,11 +93,6 @@ absl::Status WorkersPool::FormAnew() {
     }
   }
   Meet();
-  const MutexLock lock(&mutex_);
-  for (const auto& peer : peers_) peer->folded = std::exchange(kept_[peer->member.rank], {});
-  for (const auto& [rank, folded] : std::exchange(kept_, {})) {
-    for (const Folded& lost : folded) waiting_.push_front(lost.item);
-  }
   return absl::OkStatus();
 }
 
@@ -163,7 +154,6 @@ absl::Status WorkersPool::Train(Bout& bout, const std::function<bool()>& cancell
     left_ = items.size();
     failed_ = absl::OkStatus();
     bout_ = &bout;
-    reduced_ = false;
   }
   absl::Status status;
   while (true) {
@@ -175,7 +165,6 @@ absl::Status WorkersPool::Train(Bout& bout, const std::function<bool()>& cancell
     }
     for (const auto& peer : peers_) Deal(*peer);
     Help(bout, cancelled);
-    if (ReadyToReduce()) Reduce(bout);
     const MutexLock lock(&mutex_);
     dealing_ = false;
     if (left_ == 0 || !failed_.ok()) break;
@@ -344,8 +333,7 @@ void WorkersPool::AskForSums(Peer& peer) {
   v1::ToWorker message;
   {
     const MutexLock lock(&mutex_);
-    if (!dealing_ || peer.gone || leaving_ || peer.asked > 0 || peer.folded.empty() || !peer.given.empty() ||
-        WillReduce()) {
+    if (!dealing_ || peer.gone || leaving_ || peer.asked > 0 || peer.folded.empty() || !peer.given.empty()) {
       return;
     }
     peer.asked = peer.folded.size();
@@ -353,53 +341,6 @@ void WorkersPool::AskForSums(Peer& peer) {
   }
   const absl::Status sent = group_.collective()->Send(peer.place, Pack(message));
   if (!sent.ok()) Lose(peer, sent);
-}
-
-// Everybody's link carries the sums twice then, instead of rank 0's once for each worker.
-bool WorkersPool::WillReduce() const {
-  constexpr size_t kFewest = 4;
-  return !reduced_ && peers_.size() >= kFewest && bout_->task().task.folding != nullptr &&
-         std::none_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->gone; });
-}
-
-bool WorkersPool::AllAreFolded() const {
-  size_t folded = 0;
-  for (const auto& peer : peers_) folded += peer->folded.size();
-  return folded > 0 && folded == left_ && WillReduce();
-}
-
-bool WorkersPool::ReadyToReduce() {
-  const MutexLock lock(&mutex_);
-  while (users_ > 0) changed_.Wait(&mutex_);
-  if (left_ == 0 || !failed_.ok() || begin_again_ || !AllAreFolded()) return false;
-  reduced_ = true;
-  dealing_ = false;
-  // From here on they are nobody else's, even if a worker is lost.
-  for (const auto& peer : peers_) kept_[peer->member.rank] = std::exchange(peer->folded, {});
-  return true;
-}
-
-void WorkersPool::Reduce(Bout& bout) {
-  v1::ToWorker message;
-  v1::ReduceSums& reduce = *message.mutable_reduce();
-  {
-    const MutexLock lock(&mutex_);
-    reduce.set_bout(bout_number_);
-  }
-  reduce.set_sums(bout.task().task.folding->sums);
-  absl::Status status;
-  for (const auto& peer : peers_) status.Update(group_.collective()->Send(peer->place, Pack(message)));
-  std::vector<int64_t> sums(static_cast<size_t>(reduce.sums()));
-  if (status.ok()) status = group_.collective()->AllReduceSum(sums);
-  if (status.ok()) status = bout.AddSums(sums);
-  if (!status.ok()) return;  // in the next group they are asked one by one
-  size_t taken = 0;
-  for (auto& [rank, folded] : std::exchange(kept_, {})) {
-    for (Folded& client : folded) bout.Take(client.item, client.memory, std::move(client.trained));
-    taken += folded.size();
-  }
-  const MutexLock lock(&mutex_);
-  left_ -= taken;
 }
 
 absl::Status WorkersPool::TakeSums(Peer& peer, const v1::Sums& message,
@@ -478,7 +419,7 @@ void WorkersPool::TellLoss(const WorkerGroup::Member& member, const std::string&
 bool WorkersPool::MustEnd() const {
   const bool nobody = own_ == nullptr &&
                       std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->gone; });
-  return left_ == 0 || !failed_.ok() || begin_again_ || nobody || AllAreFolded();
+  return left_ == 0 || !failed_.ok() || begin_again_ || nobody;
 }
 
 void WorkersPool::Help(Bout& bout, const std::function<bool()>& cancelled) {

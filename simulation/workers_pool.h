@@ -27,8 +27,7 @@ namespace muster {
 // and back, so that rank 0 alone keeps what clients remember, and any worker can train any client.
 //
 // Where a round needs no single update, workers fold updates themselves and are asked for the sums when there
-// is nothing more for them to do, or, from four workers on, all reduce them together at the end. What a
-// worker has folded counts once its sums are here.
+// is nothing more for them to do; what a worker has folded counts once its sums are here.
 //
 // A worker that dies, or says nothing for the group's patience, loses its clients to the others; before the
 // next broadcast the rest form a new group. What is trained where never shows in a result.
@@ -91,11 +90,6 @@ class WorkersPool final : public VirtualClientPool {
   // Asks an idle peer for the sums of what it has folded.
   void AskForSums(Peer& peer);
   absl::Status TakeSums(Peer& peer, const v1::Sums& message, std::span<const std::string_view> blobs);
-  // Whether this bout's sums are to be reduced by all together, and whether nothing else of it is left.
-  bool WillReduce() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool AllAreFolded() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool ReadyToReduce();
-  void Reduce(Bout& bout);
   // What was not taken from the peer is for others to do.
   void PutBack(Peer& peer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Lose(Peer& peer, const absl::Status& why);
@@ -119,8 +113,6 @@ class WorkersPool final : public VirtualClientPool {
   bool form_anew_ ABSL_GUARDED_BY(mutex_) = false;    // before the next broadcast
   bool begin_again_ ABSL_GUARDED_BY(mutex_) = false;  // not everybody has the task
   std::set<int> gone_;                                // by the rank they were started with
-  // What workers, by that rank, still have in their sums after a reduction that failed.
-  std::map<int, std::vector<Folded>> kept_;
   // The last task that was told.
   int64_t told_number_ ABSL_GUARDED_BY(mutex_) = 0;
   std::weak_ptr<const std::vector<float>> told_model_;
@@ -128,7 +120,6 @@ class WorkersPool final : public VirtualClientPool {
   // The bout in flight.
   Bout* bout_ ABSL_GUARDED_BY(mutex_) = nullptr;
   int64_t bout_number_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool reduced_ ABSL_GUARDED_BY(mutex_) = false;        // it was tried: not again in this bout
   bool dealing_ ABSL_GUARDED_BY(mutex_) = false;        // everybody has its task
   int users_ ABSL_GUARDED_BY(mutex_) = 0;               // of the bout, who must not outlive it
   std::deque<size_t> waiting_ ABSL_GUARDED_BY(mutex_);  // items that nobody has

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <list>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -62,7 +63,8 @@ at::Tensor Borrow(const T* data, size_t size, at::ScalarType type) {
 }
 
 // Gloo takes a deadline that passes in one call for the end of the whole group. Here it shall cost one peer
-// only: a thread aborts the one call instead.
+// only: a thread aborts the one call instead. And a send to a process that has died may never end by itself:
+// whoever finds out that it is gone abandons it.
 class Deadlines {
  public:
   explicit Deadlines(double seconds) : seconds_(seconds), thread_([this] { Run(); }) {}
@@ -75,17 +77,18 @@ class Deadlines {
     thread_.join();
   }
 
-  // Waits for `work`. Whether it was finished: false if it was aborted. Throws what Gloo throws.
+  // Waits for `work`, a send to `peer` or a receive from it. Whether it was finished: false if it was
+  // aborted. Throws what Gloo throws.
   template <typename Work>
-  bool Wait(const Work& work) {
+  bool Wait(int peer, const Work& work) {
     constexpr std::chrono::hours kNever(24 * 365);
     std::list<Call>::iterator call;
     {
       const std::lock_guard lock(mutex_);
       const auto abort = [work] { work->abort(); };
-      if (aborted_) abort();
+      if (aborted_ || abandoned_.contains(peer)) abort();
       calls_.push_back(
-          {Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds_ * 1e3)), abort});
+          {peer, Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds_ * 1e3)), abort});
       call = std::prev(calls_.end());
     }
     struct Leave {
@@ -98,6 +101,18 @@ class Deadlines {
     } leave{this, call};
     return work->wait(kNever);
   }
+  // Ends every call with the peer, likewise.
+  void Abandon(int peer) {
+    const std::lock_guard lock(mutex_);
+    abandoned_.insert(peer);
+    for (const Call& call : calls_) {
+      if (call.peer == peer) call.abort();
+    }
+  }
+  bool HasAbandoned(int peer) {
+    const std::lock_guard lock(mutex_);
+    return abandoned_.contains(peer);
+  }
   // Ends every call, also those that are still to come.
   void AbortAll() {
     const std::lock_guard lock(mutex_);
@@ -107,6 +122,7 @@ class Deadlines {
 
  private:
   struct Call {
+    int peer;
     Clock::time_point end;
     std::function<void()> abort;
   };
@@ -125,6 +141,7 @@ class Deadlines {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::list<Call> calls_;
+  std::set<int> abandoned_;
   bool aborted_ = false;
   bool done_ = false;
   std::thread thread_;
@@ -153,12 +170,18 @@ class GlooCollective final : public Collective {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
+  // By single messages: Gloo's own broadcast waits for the whole deadline if a process dies in its course.
   absl::Status Broadcast(std::span<char> bytes) override {
-    return Call([&](Group& group) {
-      std::vector<at::Tensor> tensors = {Borrow(bytes.data(), bytes.size(), at::kChar)};
-      group.broadcast(tensors)->wait();
-      return true;
-    });
+    if (rank_ != 0) return ReceiveBytes(0, bytes.data(), bytes.size(), kBroadcastTag);
+    std::vector<std::thread> sending;  // to all at the same time
+    std::vector<absl::Status> sent(static_cast<size_t>(size_));
+    for (int to = 1; to < size_; ++to) {
+      sending.emplace_back([&, to] { sent[to] = SendBytes(to, bytes.data(), bytes.size(), kBroadcastTag); });
+    }
+    for (std::thread& thread : sending) thread.join();
+    absl::Status status;
+    for (const absl::Status& one : sent) status.Update(one);
+    return status;
   }
   absl::Status AllReduceSum(std::span<int64_t> values) override {
     return Call([&](Group& group) {
@@ -206,6 +229,7 @@ class GlooCollective final : public Collective {
 
  private:
   static constexpr int kTag = 1;
+  static constexpr int kBroadcastTag = 2;
   static constexpr int64_t kMaxMessage = int64_t{1} << 40;
   struct Channel {
     std::mutex mutex;
@@ -223,17 +247,25 @@ class GlooCollective final : public Collective {
         sending_(static_cast<size_t>(context.size)),
         group_(std::move(group)) {}
 
-  absl::Status SendBytes(int to, const char* data, size_t size) {
-    return Call([&](Group& group) {
+  absl::Status SendBytes(int to, const char* data, size_t size, int tag = kTag) {
+    return WithPeer(to, [&](Group& group) {
       std::vector<at::Tensor> tensors = {Borrow(data, size, at::kChar)};
-      return deadlines_.Wait(group.send(tensors, to, kTag));
+      return deadlines_.Wait(to, group.send(tensors, to, tag));
     });
   }
-  absl::Status ReceiveBytes(int from, char* data, size_t size) {
-    return Call([&](Group& group) {
+  absl::Status ReceiveBytes(int from, char* data, size_t size, int tag = kTag) {
+    absl::Status status = WithPeer(from, [&](Group& group) {
       std::vector<at::Tensor> tensors = {Borrow(data, size, at::kChar)};
-      return deadlines_.Wait(group.recv(tensors, from, kTag));
+      return deadlines_.Wait(from, group.recv(tensors, from, tag));
     });
+    if (absl::IsUnavailable(status)) deadlines_.Abandon(from);
+    return status;
+  }
+  template <typename Use>
+  absl::Status WithPeer(int peer, const Use& use) {
+    const absl::Status status = Call(use);
+    if (!absl::IsDeadlineExceeded(status) || !deadlines_.HasAbandoned(peer)) return status;
+    return absl::UnavailableError("gloo: the process is gone");
   }
 
   // `use` tells whether it went through; Gloo's exceptions end here.
