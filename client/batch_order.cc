@@ -4,6 +4,11 @@
 
 namespace muster {
 
+int64_t BatchOrder::Steps(const TrainingJob& job, size_t samples) const {
+  if (job.steps > 0) return job.steps;
+  return job.epochs * ((static_cast<int64_t>(samples) + batch_size_ - 1) / batch_size_);
+}
+
 void BatchOrder::Start(const TrainingJob& job, std::span<const uint32_t> samples) {
   random_ = Random({.seed = job.seed,
                     .purpose = Purpose::kBatchOrder,

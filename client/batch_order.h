@@ -20,6 +20,8 @@ class BatchOrder {
   // `shuffle`: every epoch has an order of its own.
   BatchOrder(int64_t batch_size, bool shuffle) : batch_size_(batch_size), shuffle_(shuffle) {}
 
+  // How many batches a job on so many samples takes.
+  int64_t Steps(const TrainingJob& job, size_t samples) const;
   void Start(const TrainingJob& job, std::span<const uint32_t> samples);
   // Moves on to the next batch.
   void Draw();

@@ -17,6 +17,7 @@
 #include "client/batcher.h"
 #include "client/optimizer_state.h"
 #include "client/sample_groups.h"
+#include "client/torch_training.h"
 #include "core/random.h"
 #include "core/statistics.h"
 #include "learning/models/forward_random.h"
@@ -30,7 +31,6 @@ namespace muster {
 namespace {
 
 constexpr int64_t kEvaluationBatch = 500;
-constexpr int64_t kStepsPerProgress = 20;
 // Name of the method's state in a client's memory.
 const std::string kMethod = "method";
 
@@ -43,25 +43,6 @@ MUSTER_KERNEL bool Subtract(const float* __restrict a, const float* __restrict b
     bad |= static_cast<uint32_t>(optim::IsNotFinite(out[i]));
   }
   return bad == 0;
-}
-
-// Settings of LibTorch that belong to a thread: denormals cost several times the speed, and a client trains
-// on one core (workers are the parallelism; more cores would also change the order of sums).
-void PrepareThread() {
-  thread_local const bool prepared = [] {
-    at::set_num_threads(1);
-    return at::globalContext().setFlushDenormal(true);
-  }();
-  static_cast<void>(prepared);
-}
-
-absl::Status FromException(const std::exception& e) {
-  const std::string what = e.what();  // LibTorch appends a stack trace
-  return InternalError(what.substr(0, what.find('\n')));
-}
-
-absl::Status Diverged(const std::string& what) {
-  return InvalidInput(absl::StrCat(what, ": training diverged; lower the learning rate"));
 }
 
 class ResidentTrainer final : public LocalTrainer, private Oracle {
@@ -140,29 +121,6 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     return stream_ ? c10::OptionalStreamGuard(*stream_) : c10::OptionalStreamGuard();
   }
 
-  static std::string Where(const TrainingJob& job) {
-    return absl::StrCat("round ", job.round, ", client ", job.client);
-  }
-
-  absl::Status Check(ConstParameters parameters, const Dataset& data,
-                     std::span<const uint32_t> samples) const {
-    if (static_cast<int64_t>(parameters.size()) != layout().size) {
-      return InvalidInput(
-          absl::StrCat("the given model has ", parameters.size(), " elements, this one has ", layout().size));
-    }
-    if (data.sample_shape != data_.sample_shape) {
-      return InvalidInput(absl::StrCat("samples are {", absl::StrJoin(data.sample_shape, ", "),
-                                       "}, those trained on are {", absl::StrJoin(data_.sample_shape, ", "),
-                                       "}"));
-    }
-    for (const uint32_t sample : samples) {
-      if (static_cast<int64_t>(sample) >= data.size()) {
-        return InvalidInput(absl::StrCat("there is no sample ", sample, ", the data have ", data.size()));
-      }
-    }
-    return absl::OkStatus();
-  }
-
   void Load(ConstParameters values) {
     std::copy(values.begin(), values.end(), model_->values().begin());
     model_->PushValues();
@@ -174,12 +132,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     const auto start = std::chrono::steady_clock::now();
     PrepareThread();
     const std::string where = Where(job);
-    if (const absl::Status status = Check(global, data_, samples); !status.ok())
-      return Annotate(status, where);
-    if (delta.size() != global.size()) return InvalidInput(absl::StrCat(where, ": delta has a wrong size"));
-    if (samples.empty()) return InvalidInput(absl::StrCat(where, ": the client has no samples to train on"));
-    if (job.steps <= 0 && job.epochs <= 0)
-      return InvalidInput(absl::StrCat(where, ": neither epochs nor steps"));
+    MUSTER_RETURN_IF_ERROR(CheckJob(job, global, layout(), samples, data_, delta));
 
     std::map<std::string, std::vector<double>> told = Measure(job, global, samples);
     Load(global);
@@ -373,7 +326,13 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   absl::StatusOr<EvaluationSums> EvaluateModel(ConstParameters parameters, const Dataset& evaluated,
                                                std::span<const uint32_t> samples) {
     PrepareThread();
-    MUSTER_RETURN_IF_ERROR(Check(parameters, evaluated, samples));
+    MUSTER_RETURN_IF_ERROR(CheckModel(parameters, layout()));
+    if (evaluated.sample_shape != data_.sample_shape) {
+      return InvalidInput(absl::StrCat("samples are {", absl::StrJoin(evaluated.sample_shape, ", "),
+                                       "}, those trained on are {", absl::StrJoin(data_.sample_shape, ", "),
+                                       "}"));
+    }
+    MUSTER_RETURN_IF_ERROR(CheckSamples(samples, evaluated));
     Load(parameters);
     const torch::NoGradGuard no_grad;
     model_->model().SetTraining(false);

@@ -66,9 +66,9 @@ class LocalOptimizer {
   using Vectors = std::map<std::string, std::vector<float>>;
 
   virtual ~LocalOptimizer() = default;
-  // Whether the same plug-in and options can be made by_tensors: steps are then tensor operations that
-  // nothing waits for, and ask for one Gradient each, whose loss they do not look at (it may be NaN: not
-  // known yet).
+  // Whether the same plug-in and options can be made by_tensors: steps are then tensor operations, element
+  // by element, that nothing waits for, and ask for one Gradient each, whose loss they do not look at (it may
+  // be NaN: not known yet).
   virtual bool AnyDevice() const { return false; }
   // One step. Errors: the oracle's, or INVALID_ARGUMENT naming a parameter whose gradient is not finite.
   virtual absl::StatusOr<StepReport> Step(Oracle& oracle) = 0;
