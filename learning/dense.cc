@@ -4,12 +4,7 @@
 #include <cmath>
 #include <cstddef>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#define MUSTER_X86 1
-#else
-#define MUSTER_X86 0
-#endif
+#include "learning/processor.h"
 
 namespace muster {
 namespace {
@@ -24,18 +19,6 @@ float SumOfLanes(const float* lanes) {
 }
 
 #if MUSTER_X86
-
-#define MUSTER_FMA __attribute__((optimize("O3"), target("avx2,fma")))
-#define MUSTER_AVX512 __attribute__((optimize("O3"), target("avx512f,avx512vl,avx2,fma")))
-
-bool HasFma() {
-  static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  return has;
-}
-bool HasAvx512() {
-  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
-  return has;
-}
 
 MUSTER_FMA inline float Sum(__m256 lanes) {
   const __m128 half = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));

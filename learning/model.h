@@ -20,10 +20,20 @@
 
 namespace muster {
 
-// What a model is if it is linear layers, each with its bias, one after another on the flattened input.
+// What a model is if it is convolutions of images, each followed by ReLU, and then linear layers on the
+// flattened result; all with a bias. Its Parameters are weight and bias layer by layer, [outputs, inputs,
+// kernel, kernel] or [outputs, inputs] and [outputs].
 struct FeedForward {
   enum class Activation { kRelu, kTanh };
-  Activation activation = Activation::kRelu;  // after every layer but the last
+  struct Convolution {
+    int64_t padding = 0;  // on every side; the stride is 1
+    bool pool = false;    // every 2x2 pixels become their maximum
+  };
+  Activation activation = Activation::kRelu;  // after every linear layer but the last
+  std::vector<Convolution> convolutions = {};
+  // Rates for each linear layer's inputs, drawn from ForwardRandom; empty: none. Only behind convolutions,
+  // and with kRelu.
+  std::vector<double> dropout = {};
 };
 
 // Not thread-safe: one per thread.
@@ -45,8 +55,7 @@ class Model {
   // In module order. Parameters require a gradient.
   virtual NamedTensors Parameters() = 0;
   virtual NamedTensors Buffers() = 0;
-  // Set if Forward is no more than that, and Parameters are weight [outputs, inputs] and bias [outputs] layer
-  // by layer: it can then be trained without autograd.
+  // Set if Forward is no more than that: it can then be trained without autograd.
   virtual std::optional<FeedForward> feed_forward() const { return std::nullopt; }
   // Training or evaluation mode (dropout, batch norm).
   virtual void SetTraining(bool training) = 0;

@@ -6,40 +6,81 @@
 #include <cmath>
 
 #include "learning/dense.h"
+#include "learning/models/forward_random.h"
 
 namespace muster {
 
 std::unique_ptr<FeedForwardPlan> FeedForwardPlan::Make(FlatModel& model, LossKind loss, const Dataset& data) {
   const std::optional<FeedForward> form = model.model().feed_forward();
-  if (!form || !HasFastDense()) return nullptr;
+  if (!form || !HasFastDense() || (!form->convolutions.empty() && !HasFastLongRows())) return nullptr;
   // Autograd has the words for a model that was made for other data.
-  if (model.parameters().front().size(1) != data.sample_size()) return nullptr;
-  if (model.parameters().back().size(0) != ModelOutputs(loss, data)) return nullptr;
-  return std::unique_ptr<FeedForwardPlan>(new FeedForwardPlan(model, *form, loss));
+  auto plan = std::unique_ptr<FeedForwardPlan>(new FeedForwardPlan(model, *form, loss));
+  if (!plan->AddFilters(*form, data)) return nullptr;
+  const int64_t inputs =
+      plan->filters_.empty() ? data.sample_size() : plan->filters_.back().convolution.output_shape().size();
+  if (!plan->AddLayers(*form, inputs, ModelOutputs(loss, data))) return nullptr;
+  return plan;
 }
 
 FeedForwardPlan::FeedForwardPlan(FlatModel& model, const FeedForward& form, LossKind loss)
     : parameters_(model.parameters()), activation_(form.activation), loss_(loss) {
   for (const at::Tensor& parameter : parameters_) gradients_.push_back(at::zeros_like(parameter));
-  for (size_t p = 0; p + 1 < parameters_.size(); p += 2) {
+}
+
+bool FeedForwardPlan::AddFilters(const FeedForward& form, const Dataset& data) {
+  if (form.convolutions.empty()) return true;
+  if (data.sample_shape.size() != 3) return false;
+  ImageShape shape{data.sample_shape[0], data.sample_shape[1], data.sample_shape[2]};
+  for (const FeedForward::Convolution& convolution : form.convolutions) {
+    const size_t p = 2 * filters_.size();
+    const at::IntArrayRef sizes = parameters_[p].sizes();
+    if (sizes.size() != 4 || sizes[1] != shape.channels || sizes[2] != sizes[3]) return false;
+    filters_.push_back(
+        {.convolution = Convolution(shape, sizes[0], sizes[2], convolution.padding, convolution.pool),
+         .weight = parameters_[p].data_ptr<float>(),
+         .bias = parameters_[p + 1].data_ptr<float>(),
+         .weight_gradient = gradients_[p].data_ptr<float>(),
+         .bias_gradient = gradients_[p + 1].data_ptr<float>()});
+    shape = filters_.back().convolution.output_shape();
+    if (shape.height < 1 || shape.width < 1) return false;
+  }
+  return true;
+}
+
+bool FeedForwardPlan::AddLayers(const FeedForward& form, int64_t inputs, int64_t outputs) {
+  for (size_t p = 2 * filters_.size(); p + 1 < parameters_.size(); p += 2) {
     Layer& layer = layers_.emplace_back();
     layer.outputs = parameters_[p].size(0);
     layer.inputs = parameters_[p].size(1);
+    if (layer.inputs != inputs) return false;
+    inputs = layer.outputs;
+    if (layers_.size() <= form.dropout.size()) layer.dropout = form.dropout[layers_.size() - 1];
     layer.weight = parameters_[p].data_ptr<float>();
     layer.bias = parameters_[p + 1].data_ptr<float>();
     layer.weight_gradient = gradients_[p].data_ptr<float>();
     layer.bias_gradient = gradients_[p + 1].data_ptr<float>();
     for (int64_t n = 0; n < layer.outputs; ++n) layer.weight_rows.push_back(layer.weight + n * layer.inputs);
   }
+  return inputs == outputs;
 }
 
 void FeedForwardPlan::Reserve(size_t batch) {
   samples_.resize(batch);
+  for (Filter& filter : filters_) filter.convolution.SetBatch(static_cast<int64_t>(batch));
+  if (!filters_.empty()) {
+    const auto inputs = static_cast<size_t>(layers_.front().inputs);
+    if (batch > capacity_) {
+      flat_.resize(batch * inputs);
+      by_flat_.resize(batch * inputs);
+    }
+    for (size_t b = 0; b < batch; ++b) samples_[b] = &flat_[b * inputs];
+  }
   for (Layer& layer : layers_) {
     const auto outputs = static_cast<size_t>(layer.outputs);
     if (batch > capacity_) {
       layer.out.resize(batch * outputs);
       layer.gradient.resize(batch * outputs);
+      if (layer.dropout > 0) layer.mask.resize(batch * static_cast<size_t>(layer.inputs));
     }
     layer.out_rows.resize(batch);
     for (size_t b = 0; b < batch; ++b) layer.out_rows[b] = &layer.out[b * outputs];
@@ -51,39 +92,91 @@ double FeedForwardPlan::Gradient(const Dataset& data, std::span<const uint32_t> 
                                  std::span<const int64_t> relabel) {
   if (batch.size() != samples_.size()) Reserve(batch.size());
   const auto size = static_cast<size_t>(data.sample_size());
-  for (size_t b = 0; b < batch.size(); ++b) samples_[b] = &data.inputs[batch[b] * size];
+  if (!filters_.empty()) {
+    Convolve(data, batch);
+  } else {
+    for (size_t b = 0; b < batch.size(); ++b) samples_[b] = &data.inputs[batch[b] * size];
+  }
+  const auto values_of = [&batch](std::vector<float>& values, int64_t width) {
+    return std::span(values).first(batch.size() * static_cast<size_t>(width));
+  };
 
-  std::span<const float* const> inputs = samples_;
-  for (Layer& layer : layers_) {
-    DenseForward(inputs, layer.weight, layer.bias, layer.inputs, layer.outputs, layer.out.data());
-    inputs = layer.out_rows;
-    if (&layer != &layers_.back())
-      Activate({layer.out.data(), batch.size() * static_cast<size_t>(layer.outputs)});
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    Layer& layer = layers_[l];
+    DenseForward(InputsOf(l), layer.weight, layer.bias, layer.inputs, layer.outputs, layer.out.data());
+    if (l + 1 == layers_.size()) break;
+    Activate(values_of(layer.out, layer.outputs));
+    DropInputs(l + 1, values_of(layer.out, layer.outputs));
   }
   const double loss = Loss(data, batch, relabel);
   for (size_t l = layers_.size(); l-- > 0;) {
     Layer& layer = layers_[l];
     const float* const by_out = layer.gradient.data();
-    inputs = l == 0 ? std::span<const float* const>(samples_) : layers_[l - 1].out_rows;
-    DenseOuter(inputs, by_out, layer.outputs, 1, layer.outputs, layer.inputs, layer.weight_gradient);
+    DenseOuter(InputsOf(l), by_out, layer.outputs, 1, layer.outputs, layer.inputs, layer.weight_gradient);
     std::fill_n(layer.bias_gradient, layer.outputs, 0.0F);
     for (size_t b = 0; b < batch.size(); ++b) {
       for (int64_t n = 0; n < layer.outputs; ++n) {
         layer.bias_gradient[n] += by_out[static_cast<int64_t>(b) * layer.outputs + n];
       }
     }
-    if (l == 0) break;
-    Layer& below = layers_[l - 1];
+    if (l == 0 && filters_.empty()) break;
+    const std::span<float> by_in = values_of(l == 0 ? by_flat_ : layers_[l - 1].gradient, layer.inputs);
     DenseOuter(layer.weight_rows, by_out, 1, layer.outputs, static_cast<int64_t>(batch.size()), layer.inputs,
-               below.gradient.data());
-    const size_t values = batch.size() * static_cast<size_t>(below.outputs);
-    Deactivate({below.out.data(), values}, {below.gradient.data(), values});
+               by_in.data());
+    if (layer.dropout > 0) {
+      for (size_t i = 0; i < by_in.size(); ++i) by_in[i] *= layer.mask[i];
+    }
+    if (l > 0) Deactivate(values_of(layers_[l - 1].out, layer.inputs), by_in);
   }
+  if (!filters_.empty()) ConvolveBack();
   for (size_t p = 0; p < parameters_.size(); ++p) {
     at::Tensor& gradient = parameters_[p].mutable_grad();
     if (!gradient.is_same(gradients_[p])) gradient = gradients_[p];
   }
   return loss;
+}
+
+std::span<const float* const> FeedForwardPlan::InputsOf(size_t l) const {
+  return l == 0 ? samples_ : layers_[l - 1].out_rows;
+}
+
+void FeedForwardPlan::DropInputs(size_t l, std::span<float> inputs) {
+  Layer& layer = layers_[l];
+  if (layer.dropout == 0) return;
+  DrawDropout(layer.dropout, std::span(layer.mask).first(inputs.size()));
+  for (size_t i = 0; i < inputs.size(); ++i) inputs[i] *= layer.mask[i];
+}
+
+Images FeedForwardPlan::Flat(std::vector<float>& values) const {
+  const ImageShape shape = filters_.back().convolution.output_shape();
+  return {values.data(), shape.size(), shape.height * shape.width, shape.width};
+}
+
+void FeedForwardPlan::Convolve(const Dataset& data, std::span<const uint32_t> batch) {
+  const Images first = filters_.front().convolution.input();
+  const ImageShape shape = filters_.front().convolution.input_shape();
+  for (size_t b = 0; b < batch.size(); ++b) {
+    const float* from = &data.inputs[batch[b] * static_cast<size_t>(shape.size())];
+    for (int64_t c = 0; c < shape.channels; ++c) {
+      for (int64_t y = 0; y < shape.height; ++y, from += shape.width)
+        std::copy_n(from, shape.width, first.line(static_cast<int64_t>(b), c, y));
+    }
+  }
+  for (size_t f = 0; f < filters_.size(); ++f) {
+    Filter& filter = filters_[f];
+    filter.convolution.Forward(filter.weight, filter.bias);
+    filter.convolution.Activate(f + 1 < filters_.size() ? filters_[f + 1].convolution.input() : Flat(flat_));
+  }
+  DropInputs(0, std::span(flat_).first(batch.size() * static_cast<size_t>(layers_.front().inputs)));
+}
+
+void FeedForwardPlan::ConvolveBack() {
+  Images by_output = Flat(by_flat_);
+  for (size_t f = filters_.size(); f-- > 0;) {
+    Filter& filter = filters_[f];
+    filter.convolution.Backward(by_output, filter.weight_gradient, filter.bias_gradient);
+    if (f > 0) by_output = filter.convolution.BackwardInput(filter.weight);
+  }
 }
 
 double FeedForwardPlan::Loss(const Dataset& data, std::span<const uint32_t> batch,

@@ -1,5 +1,5 @@
-// A static forward and backward plan for feed-forward models of linear layers: no graph is recorded, nothing
-// is allocated from batch to batch, samples are read where they lie.
+// A static forward and backward plan for feed-forward models of convolutions and linear layers: no graph is
+// recorded, nothing is allocated from batch to batch, samples are read where they lie.
 #ifndef MUSTER_LEARNING_PLAN_H_
 #define MUSTER_LEARNING_PLAN_H_
 
@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "learning/convolution.h"
 #include "learning/dataset.h"
 #include "learning/loss.h"
 #include "learning/model.h"
@@ -26,12 +27,21 @@ class FeedForwardPlan {
   // The batch's mean loss at the model's values; leaves the gradient in every parameter's grad(), in memory
   // that the next call uses again. `batch` are places in `data`, which has the shape of that given to Make.
   // `relabel`, if not empty, is what every class is taken for.
+  // Dropout draws from ForwardRandom, what autograd would.
   double Gradient(const Dataset& data, std::span<const uint32_t> batch,
                   std::span<const int64_t> relabel = {});
 
  private:
+  struct Filter {  // a convolution's parameters
+    Convolution convolution;
+    const float* weight = nullptr;
+    const float* bias = nullptr;
+    float* weight_gradient = nullptr;
+    float* bias_gradient = nullptr;
+  };
   struct Layer {
     int64_t inputs = 0, outputs = 0;
+    double dropout = 0;             // rate for its inputs
     const float* weight = nullptr;  // [outputs][inputs]
     const float* bias = nullptr;    // [outputs]
     float* weight_gradient = nullptr;
@@ -40,10 +50,22 @@ class FeedForwardPlan {
     std::vector<float> out;       // [batch][outputs]
     std::vector<float> gradient;  // of the loss by `out`, [batch][outputs]
     std::vector<const float*> out_rows;
+    std::vector<float> mask;  // of the inputs, [batch][inputs]
   };
 
   FeedForwardPlan(FlatModel& model, const FeedForward& form, LossKind loss);
+  // False if the data or the parameters' shapes are not of that form.
+  bool AddFilters(const FeedForward& form, const Dataset& data);
+  bool AddLayers(const FeedForward& form, int64_t inputs, int64_t outputs);
   void Reserve(size_t batch);
+  // Through the convolutions into flat_, and back.
+  void Convolve(const Dataset& data, std::span<const uint32_t> batch);
+  void ConvolveBack();
+  // The last convolution's images in flat_ and its like.
+  Images Flat(std::vector<float>& values) const;
+  // What layer `l` reads.
+  std::span<const float* const> InputsOf(size_t l) const;
+  void DropInputs(size_t l, std::span<float> inputs);
   // The mean loss; writes its gradient by the last layer's outputs.
   double Loss(const Dataset& data, std::span<const uint32_t> batch, std::span<const int64_t> relabel);
   void Activate(std::span<float> values) const;
@@ -53,10 +75,12 @@ class FeedForwardPlan {
   const std::vector<at::Tensor>& parameters_;
   const FeedForward::Activation activation_;
   const LossKind loss_;
+  std::vector<Filter> filters_;
   std::vector<Layer> layers_;
   std::vector<at::Tensor> gradients_;  // of the parameters
-  std::vector<const float*> samples_;
-  size_t capacity_ = 0;  // of the layers' buffers, in samples
+  std::vector<const float*> samples_;  // rows of the first linear layer
+  std::vector<float> flat_, by_flat_;  // those rows behind convolutions, and the loss' gradient by them
+  size_t capacity_ = 0;                // of the layers' buffers, in samples
 };
 
 }  // namespace muster

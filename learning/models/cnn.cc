@@ -34,6 +34,9 @@ class Cnn final : public ModuleModel {
     y = at::max_pool2d(at::relu(conv2_->forward(y)), 2);
     return fc2_->forward(at::relu(fc1_->forward(y.flatten(1))));
   }
+  std::optional<FeedForward> feed_forward() const override {
+    return FeedForward{.convolutions = {{.padding = 2, .pool = true}, {.padding = 2, .pool = true}}};
+  }
 
  private:
   torch::nn::Conv2d conv1_{nullptr};

@@ -5,6 +5,8 @@
 #ifndef MUSTER_LEARNING_MODELS_FORWARD_RANDOM_H_
 #define MUSTER_LEARNING_MODELS_FORWARD_RANDOM_H_
 
+#include <span>
+
 #include "core/mutex.h"
 #include "core/random.h"
 
@@ -14,6 +16,9 @@ namespace muster {
 Random& ForwardRandom();
 // Starts it anew.
 void SeedForwardRandom(const RandomKey& key);
+// Draws what dropout multiplies elements with, in their order: 0 with probability `rate`, else 1 / (1 -
+// rate).
+void DrawDropout(double rate, std::span<float> mask);
 
 // Held by whoever must seed and use LibTorch's global generator: weight initialisation, foreign modules.
 Mutex& LibTorchGeneratorMutex();

@@ -39,6 +39,10 @@ class LeNet final : public ModuleModel {
     y = at::relu(fc1_->forward(y.flatten(1)));
     return fc3_->forward(at::relu(fc2_->forward(y)));
   }
+  std::optional<FeedForward> feed_forward() const override {
+    if (pad_bottom_ > 0 || pad_right_ > 0) return std::nullopt;
+    return FeedForward{.convolutions = {{.padding = 2, .pool = true}, {.padding = 0, .pool = true}}};
+  }
 
  private:
   // Pool, 5x5 convolution without padding, pool.

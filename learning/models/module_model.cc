@@ -31,10 +31,7 @@ Model::NamedTensors ModuleModel::Buffers() {
 at::Tensor Dropout::Forward(const at::Tensor& x) const {
   if (!is_training() || rate_ == 0) return x;
   at::Tensor mask = at::empty(x.sizes(), at::kFloat);
-  Random& random = ForwardRandom();
-  const auto scale = static_cast<float>(1 / (1 - rate_));
-  float* const values = mask.data_ptr<float>();
-  for (int64_t i = 0; i < mask.numel(); ++i) values[i] = random.Uniform() < rate_ ? 0.0F : scale;
+  DrawDropout(rate_, {mask.data_ptr<float>(), static_cast<size_t>(mask.numel())});
   return x * mask.to(x.device());
 }
 

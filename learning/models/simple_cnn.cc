@@ -28,8 +28,8 @@ class SimpleCnn final : public ModuleModel {
     conv2_ = register_module("conv2", torch::nn::Conv2d(torch::nn::Conv2dOptions(32, 64, 3)));
     fc1_ = register_module("fc1", torch::nn::Linear(64 * ((shape[1] - 4) / 2) * ((shape[2] - 4) / 2), 128));
     fc2_ = register_module("fc2", torch::nn::Linear(128, context.outputs));
-    dropout1_ = register_module("dropout1", std::make_shared<Dropout>(0.25));
-    dropout2_ = register_module("dropout2", std::make_shared<Dropout>(0.5));
+    dropout1_ = register_module("dropout1", std::make_shared<Dropout>(kDropout1));
+    dropout2_ = register_module("dropout2", std::make_shared<Dropout>(kDropout2));
   }
 
   at::Tensor Forward(const at::Tensor& x) override {
@@ -37,8 +37,14 @@ class SimpleCnn final : public ModuleModel {
     y = dropout1_->Forward(at::max_pool2d(y, 2)).flatten(1);
     return fc2_->forward(dropout2_->Forward(at::relu(fc1_->forward(y))));
   }
+  std::optional<FeedForward> feed_forward() const override {
+    return FeedForward{.convolutions = {{.padding = 0, .pool = false}, {.padding = 0, .pool = true}},
+                       .dropout = {kDropout1, kDropout2}};
+  }
 
  private:
+  static constexpr double kDropout1 = 0.25, kDropout2 = 0.5;
+
   torch::nn::Conv2d conv1_{nullptr};
   torch::nn::Conv2d conv2_{nullptr};
   torch::nn::Linear fc1_{nullptr};
