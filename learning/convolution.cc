@@ -37,12 +37,12 @@ MUSTER_KERNEL void UnpoolLine(const float* __restrict upper, const float* __rest
   for (int64_t x = 0; x < size; ++x) {
     const float a = upper[2 * x], b = upper[2 * x + 1], c = lower[2 * x], d = lower[2 * x + 1];
     const float ab = Larger(a, b), cd = Larger(c, d);
-    const bool above = cd <= ab, left = b <= a, left_below = d <= c;
     const float value = Larger(ab, cd) > 0 ? by[x] : 0;
-    to_upper[2 * x] = above && left ? value : 0;
-    to_upper[2 * x + 1] = above && !left ? value : 0;
-    to_lower[2 * x] = !above && left_below ? value : 0;
-    to_lower[2 * x + 1] = !above && !left_below ? value : 0;
+    const float above = cd <= ab ? value : 0, below = cd <= ab ? 0 : value;
+    to_upper[2 * x] = b <= a ? above : 0;
+    to_upper[2 * x + 1] = b <= a ? 0 : above;
+    to_lower[2 * x] = d <= c ? below : 0;
+    to_lower[2 * x + 1] = d <= c ? 0 : below;
   }
 }
 

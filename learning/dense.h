@@ -12,8 +12,8 @@ namespace muster {
 // Whether this processor has fused multiply-adds that these loops are fast with (AVX2 with FMA, or ARM's).
 bool HasFastDense();
 
-// out[b][n] = bias[n] + sum_k rows[b][k] weight[n][k]. Sums are formed in eight lanes, element k in lane k
-// mod 8. out is [rows.size()][outputs], weight [outputs][inputs].
+// out[b][n] = bias[n] + sum_k rows[b][k] weight[n][k]. Sums are formed in sixteen lanes, element k in lane
+// k mod 16. out is [rows.size()][outputs], weight [outputs][inputs].
 void DenseForward(std::span<const float* const> rows, const float* weight, const float* bias, int64_t inputs,
                   int64_t outputs, float* out);
 
