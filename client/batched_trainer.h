@@ -42,6 +42,7 @@ class BatchedTrainer {
   static absl::StatusOr<std::unique_ptr<BatchedTrainer>> Make(FlatModel& model, const Dataset& data,
                                                               const TrainerOptions& options);
 
+  const Layout& layout() const { return layout_; }
   // How many clients make a group, at least 2: it depends on the model and the size of batches alone.
   int64_t group() const { return group_; }
   // Whether it knows how to do the job: not if it asks for statistics, brings vectors, or somebody wants to

@@ -15,6 +15,21 @@ OptimizerState ParseOptimizerState(const std::string& word) {
   return word == "average" ? OptimizerState::kAverage : OptimizerState::kReset;
 }
 
+absl::StatusOr<TrainerOptions> MakeOptions(const v1::Experiment& config, const Dataset& train,
+                                           std::shared_ptr<ComputeDevice> device) {
+  const v1::Training& training = config.training();
+  MUSTER_ASSIGN_OR_RETURN(const LossKind loss, ResolveLoss(training.loss(), train));
+  return TrainerOptions{.batch_size = training.batch_size(),
+                        .shuffle = training.shuffle(),
+                        .loss = loss,
+                        .static_plan = training.static_plan(),
+                        .optimizer = ToPluginConfig(training.optimizer()),
+                        .optimizer_state = ParseOptimizerState(training.optimizer_state()),
+                        .gradient_noise = ToPluginConfig(config.simulation().gradient_noise()),
+                        .method = ToPluginConfig(training.method()),
+                        .device = std::move(device)};
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<FlatModel>> MakeConfiguredModel(const v1::Experiment& config,
@@ -29,15 +44,16 @@ absl::StatusOr<std::unique_ptr<FlatModel>> MakeConfiguredModel(const v1::Experim
 absl::StatusOr<std::unique_ptr<LocalTrainer>> MakeConfiguredTrainer(const v1::Experiment& config,
                                                                     const Dataset& train,
                                                                     std::shared_ptr<ComputeDevice> device) {
-  const v1::Training& training = config.training();
-  MUSTER_ASSIGN_OR_RETURN(const LossKind loss, ResolveLoss(training.loss(), train));
+  MUSTER_ASSIGN_OR_RETURN(const TrainerOptions options, MakeOptions(config, train, std::move(device)));
   MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<FlatModel> model, MakeConfiguredModel(config, train));
-  return LocalTrainer::Create(
-      std::move(model), train,
-      {training.batch_size(), training.shuffle(), loss, training.static_plan(),
-       ToPluginConfig(training.optimizer()), ParseOptimizerState(training.optimizer_state()),
-       ToPluginConfig(config.simulation().gradient_noise()), ToPluginConfig(training.method()),
-       std::move(device)});
+  return LocalTrainer::Create(std::move(model), train, options);
+}
+
+absl::StatusOr<std::unique_ptr<BatchedTrainer>> MakeConfiguredBatchedTrainer(
+    const v1::Experiment& config, FlatModel& model, const Dataset& train,
+    std::shared_ptr<ComputeDevice> device) {
+  MUSTER_ASSIGN_OR_RETURN(const TrainerOptions options, MakeOptions(config, train, std::move(device)));
+  return BatchedTrainer::Make(model, train, options);
 }
 
 }  // namespace muster

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "client/batched_trainer.h"
 #include "client/local_trainer.h"
 #include "core/status.h"
 #include "learning/dataset.h"
@@ -20,6 +21,12 @@ absl::StatusOr<std::unique_ptr<FlatModel>> MakeConfiguredModel(const v1::Experim
 // agree on the shape of their samples and on the classes. `device` as in TrainerOptions. Errors as above.
 absl::StatusOr<std::unique_ptr<LocalTrainer>> MakeConfiguredTrainer(
     const v1::Experiment& config, const Dataset& train, std::shared_ptr<ComputeDevice> device = nullptr);
+
+// One for groups of such clients; nullptr where they are trained one by one (BatchedTrainer::Make). `model`
+// is that of MakeConfiguredModel.
+absl::StatusOr<std::unique_ptr<BatchedTrainer>> MakeConfiguredBatchedTrainer(
+    const v1::Experiment& config, FlatModel& model, const Dataset& train,
+    std::shared_ptr<ComputeDevice> device);
 
 }  // namespace muster
 

@@ -80,6 +80,10 @@ absl::Status SimulatedFederation::MakeWorkers(const v1::Experiment& config, int 
   } else {
     MUSTER_ASSIGN_OR_RETURN(initial_model_, ReadModel(config.pin().initial_model(), model->layout()));
   }
+  absl::StatusOr<std::unique_ptr<BatchedTrainer>> batched =
+      MakeConfiguredBatchedTrainer(config, *model, data_->train(), device_);
+  if (!batched.ok()) return Annotate(batched.status(), "training");
+  batched_ = *std::move(batched);
   absl::StatusOr<std::unique_ptr<WorkerThreads>> started =
       WorkerThreads::Start(workers, [&] { return MakeConfiguredTrainer(config, data_->train(), device_); });
   if (!started.ok()) return Annotate(started.status(), "training");
@@ -104,7 +108,8 @@ absl::Status SimulatedFederation::MakeEngineParts(const v1::Experiment& config) 
   clients_ = std::make_unique<VirtualClients>(*data_, *feedback_, adversaries_,
                                               Misfortunes{.lose_updates = config.simulation().lose_updates(),
                                                           .withhold = config.simulation().withhold(),
-                                                          .seed = config.seed()});
+                                                          .seed = config.seed()},
+                                              batched_.get());
   if (rules.downlink().name() != "identity") {
     MUSTER_ASSIGN_OR_RETURN(downlink_compressor_,
                             Make<Compressor>(rules.downlink(), {}, "federation.downlink"));

@@ -72,6 +72,7 @@ class SimulatedFederation {
   std::shared_ptr<const FederatedData> data_;
   std::shared_ptr<ComputeDevice> device_;
   std::vector<float> initial_model_;
+  std::unique_ptr<BatchedTrainer> batched_;  // nullptr: clients are trained one by one
   std::unique_ptr<WorkerThreads> workers_;
   std::unique_ptr<Compressor> compressor_;
   std::unique_ptr<ErrorFeedback> feedback_;

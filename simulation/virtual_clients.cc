@@ -1,5 +1,6 @@
 #include "simulation/virtual_clients.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -38,6 +39,29 @@ class LyingTrainer final : public Trainer {
   Trainer& honest_;
   const Adversary& adversary_;
   const Scene scene_;
+};
+
+// A client that was trained with others: tells what came of it, once.
+class TrainedBefore final : public Trainer {
+ public:
+  // `delta` outlives it.
+  TrainedBefore(const Layout& layout, int64_t num_samples, absl::StatusOr<TrainingResult> result,
+                std::span<const float> delta)
+      : layout_(layout), num_samples_(num_samples), result_(std::move(result)), delta_(delta) {}
+
+  const Layout& layout() const override { return layout_; }
+  int64_t num_samples() const override { return num_samples_; }
+  absl::StatusOr<TrainingResult> Train(const TrainingJob& /*job*/, ConstParameters /*global*/,
+                                       std::span<float> delta, State& /*memory*/) override {
+    std::copy(delta_.begin(), delta_.end(), delta.begin());
+    return std::move(result_);
+  }
+
+ private:
+  const Layout& layout_;
+  const int64_t num_samples_;
+  absl::StatusOr<TrainingResult> result_;
+  const std::span<const float> delta_;
 };
 
 }  // namespace
@@ -87,8 +111,39 @@ absl::StatusOr<std::vector<float>> VirtualClients::TrainHonestly(LocalTrainer& t
   return delta;
 }
 
-TrainedClient VirtualClients::Train(LocalTrainer& trainer, const VirtualTask& virtual_task, ClientId client,
+TrainedClient VirtualClients::Train(LocalTrainer& trainer, const VirtualTask& task, ClientId client,
                                     const State& memory) const {
+  SliceTrainer slice(trainer, data_.train(), data_.training.samples(client), Withholds(client));
+  return TrainBy(slice, task, client, memory);
+}
+
+int64_t VirtualClients::Group(const Task& task) const {
+  return batched_ != nullptr && BatchedTrainer::Knows(Job(task, /*client=*/0)) ? batched_->group() : 1;
+}
+
+std::vector<TrainedClient> VirtualClients::TrainGroup(const VirtualTask& task,
+                                                      std::span<const ClientId> clients,
+                                                      std::span<const State> memories) const {
+  const ConstParameters model = *task.task.model;
+  std::vector<float> deltas(clients.size() * model.size());
+  std::vector<BatchedTrainer::Client> group;
+  for (size_t i = 0; i < clients.size(); ++i) {
+    group.push_back({.job = Job(task.task, clients[i]),
+                     .samples = data_.training.samples(clients[i]),
+                     .delta = std::span(deltas).subspan(i * model.size(), model.size())});
+  }
+  std::vector<absl::StatusOr<TrainingResult>> results = batched_->Train(group, model);
+  std::vector<TrainedClient> trained;
+  for (size_t i = 0; i < clients.size(); ++i) {
+    TrainedBefore honest(batched_->layout(), static_cast<int64_t>(group[i].samples.size()),
+                         std::move(results[i]), group[i].delta);
+    trained.push_back(TrainBy(honest, task, clients[i], memories[i]));
+  }
+  return trained;
+}
+
+TrainedClient VirtualClients::TrainBy(Trainer& honest, const VirtualTask& virtual_task, ClientId client,
+                                      const State& memory) const {
   const Task& task = virtual_task.task;
   const auto untrained = [&](const std::string& stage, const absl::Status& status) {
     return TrainedClient{.outcome = Failure(client, stage, status), .if_taken = {}, .if_refused = memory};
@@ -98,13 +153,12 @@ TrainedClient VirtualClients::Train(LocalTrainer& trainer, const VirtualTask& vi
   if (arrival.vanishes) {
     return untrained("gone", absl::UnavailableError("dropped out (simulation.adversaries)"));
   }
-  SliceTrainer slice(trainer, data_.train(), data_.training.samples(client), Withholds(client));
-  Trainer* trained = &slice;
+  Trainer* trained = &honest;
   std::optional<LyingTrainer> liar;
   if (group != nullptr) {
     const auto collusion = virtual_task.collusions.find(adversaries_.IndexOf(*group));
     const bool colludes = collusion != virtual_task.collusions.end();
-    trained = &liar.emplace(slice, *group->adversary,
+    trained = &liar.emplace(honest, *group->adversary,
                             Scene{.seed = task.seed,
                                   .round = task.round,
                                   .client = client,

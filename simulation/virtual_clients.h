@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <vector>
 
+#include "client/batched_trainer.h"
 #include "client/local_trainer.h"
 #include "client/task_runner.h"
 #include "core/state.h"
@@ -42,10 +44,14 @@ struct TrainedClient {
 // Immutable and thread-safe. An idle client costs nothing but its list of samples.
 class VirtualClients {
  public:
-  // All outlive it.
+  // All outlive it. `batched` trains groups of them; nullptr: they are trained one by one.
   VirtualClients(const FederatedData& data, const ErrorFeedback& feedback, const Adversaries& adversaries,
-                 const Misfortunes& misfortunes)
-      : data_(data), feedback_(feedback), adversaries_(adversaries), misfortunes_(misfortunes) {}
+                 const Misfortunes& misfortunes, const BatchedTrainer* batched = nullptr)
+      : data_(data),
+        feedback_(feedback),
+        adversaries_(adversaries),
+        misfortunes_(misfortunes),
+        batched_(batched) {}
 
   // Every client, ascending; with their labels by class if `labels` and they do not withhold them.
   std::vector<ClientInfo> Describe(bool labels) const;
@@ -57,6 +63,12 @@ class VirtualClients {
   // seconds.
   TrainedClient Train(LocalTrainer& trainer, const VirtualTask& task, ClientId client,
                       const State& memory) const;
+  // How many are trained at once for the task; 1: one by one, for which alone Train is.
+  int64_t Group(const Task& task) const;
+  // Trains clients that are a group, of Group(task) or fewer, in place of Train. The bits of a result depend
+  // on all of them.
+  std::vector<TrainedClient> TrainGroup(const VirtualTask& task, std::span<const ClientId> clients,
+                                        std::span<const State> memories) const;
   // The update that the client would have if it did not lie. Errors as LocalTrainer::Train.
   absl::StatusOr<std::vector<float>> TrainHonestly(LocalTrainer& trainer, const VirtualTask& task,
                                                    ClientId client, State memory) const;
@@ -64,11 +76,14 @@ class VirtualClients {
  private:
   bool Withholds(ClientId client) const;
   TrainingJob Job(const Task& task, ClientId client) const;
+  // All that comes of a client whom `honest` trains.
+  TrainedClient TrainBy(Trainer& honest, const VirtualTask& task, ClientId client, const State& memory) const;
 
   const FederatedData& data_;
   const ErrorFeedback& feedback_;
   const Adversaries& adversaries_;
   const Misfortunes misfortunes_;
+  const BatchedTrainer* const batched_;
 };
 
 }  // namespace muster

@@ -1,6 +1,7 @@
 // A simulated round (the in-process pool with one worker: load, train, encode, fold) against a bare LibTorch
 // loop on the same batches, one thread, interleaved in one process; where the model is linear layers, against
-// a loop written by hand with cblas, too:
+// a loop written by hand with cblas, too; and small clients by BatchedTrainer, with the CPU as the device,
+// against the same one by one, there and without a device:
 //   training_bench [ROUNDS]
 // prints samples per CPU-second of each at their fastest, ratios of those (noise only ever slows a run
 // down), and the median of the paired ratios. Clients of 600 samples of Fashion-MNIST, or of noise if it is
@@ -15,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "client/batched_trainer.h"
 #include "core/random.h"
 #include "server/aggregation/aggregator.h"
 #include "simulation/in_process_pool.h"
@@ -155,6 +157,52 @@ void Compare(const FederatedData& data, const std::string& name, int64_t batch_s
   std::fflush(stdout);
 }
 
+// One epoch of as many clients as the data have full ones of `samples`, by one thread.
+void CompareBatched(const Dataset& data, const std::string& name, int64_t samples, int rounds) {
+  const Model::Context context{.input_shape = data.sample_shape, .outputs = 10, .folder = ""};
+  TrainerOptions options{.batch_size = 10, .optimizer = {"sgd", {{"learning_rate", kLearningRate}}}};
+  const auto host = Must(LocalTrainer::Create(Must(MakeModel({name, {}}, context, 1)), data, options));
+  options.device = std::make_shared<ComputeDevice>(at::kCPU);
+  const auto device = Must(LocalTrainer::Create(Must(MakeModel({name, {}}, context, 1)), data, options));
+  const auto model = Must(MakeModel({name, {}}, context, 1));
+  const auto batched = Must(BatchedTrainer::Make(*model, data, options));
+  const std::vector<float> global(model->values().begin(), model->values().end());
+
+  const int64_t count = std::min(batched->group(), data.size() / samples);
+  std::vector<uint32_t> places(static_cast<size_t>(count * samples));
+  std::iota(places.begin(), places.end(), 0U);
+  std::vector<float> deltas(static_cast<size_t>(count) * global.size());
+  std::vector<BatchedTrainer::Client> clients;
+  for (int64_t c = 0; c < count; ++c) {
+    clients.push_back(
+        {.job = {.seed = 1, .client = c},
+         .samples = std::span(places).subspan(static_cast<size_t>(c * samples), static_cast<size_t>(samples)),
+         .delta = std::span(deltas).subspan(static_cast<size_t>(c) * global.size(), global.size())});
+  }
+  const auto rate = [&](auto&& train) { return static_cast<double>(count) / Seconds(train); };
+  const auto one_by_one = [&](LocalTrainer& trainer) {
+    return rate([&] {
+      for (const auto& client : clients)
+        Must(trainer.Train(client.job, global, client.samples, client.delta));
+    });
+  };
+  double together = 0, on_device = 0, on_host = 0;  // at their fastest
+  for (int round = 0; round <= rounds; ++round) {
+    together = std::max(together, rate([&] {
+                          for (const auto& result : batched->Train(clients, global)) Must(result);
+                        }));
+    on_device = std::max(on_device, one_by_one(*device));
+    on_host = std::max(on_host, one_by_one(*host));
+  }
+  std::printf(
+      "%-8s %2ld clients of %2ld samples: batched %8.0f clients/s, one by one on the device %8.0f, ratio "
+      "%.3f; "
+      "without a device %8.0f, ratio %.3f\n",
+      name.c_str(), static_cast<long>(count), static_cast<long>(samples), together, on_device,
+      together / on_device, on_host, together / on_host);
+  std::fflush(stdout);
+}
+
 }  // namespace
 }  // namespace muster
 
@@ -172,5 +220,8 @@ int main(int argc, char** argv) {
   for (const auto& [name, clients] :
        {std::pair<const char*, int64_t>{"softmax", 6}, {"mlp", 6}, {"lenet", 2}, {"cnn", 1}}) {
     for (const int64_t batch : {20, 32}) muster::Compare(data, name, batch, clients, rounds);
+  }
+  for (const char* name : {"softmax", "mlp"}) {
+    for (const int64_t samples : {20, 60}) muster::CompareBatched(data.train(), name, samples, rounds);
   }
 }
