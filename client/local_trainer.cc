@@ -31,6 +31,7 @@ namespace muster {
 namespace {
 
 constexpr int64_t kEvaluationBatch = 500;
+constexpr int64_t kPlannedBatch = 50;  // evaluation by a static plan, whose batches fit a cache
 // Name of the method's state in a client's memory.
 const std::string kMethod = "method";
 
@@ -341,10 +342,14 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     for (auto* counts : {&sums.class_samples, &sums.class_correct, &sums.class_predicted}) {
       counts->resize(static_cast<size_t>(evaluated.num_classes));
     }
-    for (size_t begin = 0; begin < samples.size(); begin += kEvaluationBatch) {
-      const size_t size = std::min<size_t>(kEvaluationBatch, samples.size() - begin);
-      evaluation_.Gather(evaluated, options_.loss, samples.subspan(begin, size), kEvaluationBatch);
-      AddBatch(options_.loss, model_->model().Forward(evaluation_.inputs()).cpu(),
+    const int64_t batch_size = plan_ != nullptr ? kPlannedBatch : kEvaluationBatch;
+    for (size_t begin = 0; begin < samples.size(); begin += static_cast<size_t>(batch_size)) {
+      const auto batch =
+          samples.subspan(begin, std::min<size_t>(static_cast<size_t>(batch_size), samples.size() - begin));
+      evaluation_.Gather(evaluated, options_.loss, batch, batch_size);
+      AddBatch(options_.loss,
+               plan_ != nullptr ? plan_->Outputs(evaluated, batch)
+                                : model_->model().Forward(evaluation_.inputs()).cpu(),
                evaluation_.targets().cpu(), evaluated.num_classes, sums);
     }
     return sums;

@@ -5,10 +5,23 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/kernel.h"
 #include "learning/dense.h"
 #include "learning/models/forward_random.h"
 
 namespace muster {
+namespace {
+
+MUSTER_KERNEL void Relu(float* values, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) values[i] = values[i] <= 0 ? 0 : values[i];  // NaN stays
+}
+// Gradients are 0 where ReLU gave no positive value.
+MUSTER_KERNEL void RestrictToPositive(const float* __restrict values, int64_t size,
+                                      float* __restrict gradients) {
+  for (int64_t i = 0; i < size; ++i) gradients[i] = values[i] > 0 ? gradients[i] : 0;
+}
+
+}  // namespace
 
 std::unique_ptr<FeedForwardPlan> FeedForwardPlan::Make(FlatModel& model, LossKind loss, const Dataset& data) {
   const std::optional<FeedForward> form = model.model().feed_forward();
@@ -88,26 +101,34 @@ void FeedForwardPlan::Reserve(size_t batch) {
   capacity_ = std::max(capacity_, batch);
 }
 
-double FeedForwardPlan::Gradient(const Dataset& data, std::span<const uint32_t> batch,
-                                 std::span<const int64_t> relabel) {
+void FeedForwardPlan::Forward(const Dataset& data, std::span<const uint32_t> batch, bool training) {
   if (batch.size() != samples_.size()) Reserve(batch.size());
   const auto size = static_cast<size_t>(data.sample_size());
-  if (!filters_.empty()) {
-    Convolve(data, batch);
-  } else {
+  if (filters_.empty()) {
     for (size_t b = 0; b < batch.size(); ++b) samples_[b] = &data.inputs[batch[b] * size];
+  } else {
+    Convolve(data, batch);
+    if (training) DropInputs(0, ValuesOf(flat_, layers_.front().inputs));
   }
-  const auto values_of = [&batch](std::vector<float>& values, int64_t width) {
-    return std::span(values).first(batch.size() * static_cast<size_t>(width));
-  };
-
   for (size_t l = 0; l < layers_.size(); ++l) {
     Layer& layer = layers_[l];
     DenseForward(InputsOf(l), layer.weight, layer.bias, layer.inputs, layer.outputs, layer.out.data());
     if (l + 1 == layers_.size()) break;
-    Activate(values_of(layer.out, layer.outputs));
-    DropInputs(l + 1, values_of(layer.out, layer.outputs));
+    const std::span<float> out = ValuesOf(layer.out, layer.outputs);
+    Activate(out);
+    if (training) DropInputs(l + 1, out);
   }
+}
+
+at::Tensor FeedForwardPlan::Outputs(const Dataset& data, std::span<const uint32_t> batch) {
+  Forward(data, batch, /*training=*/false);
+  Layer& last = layers_.back();
+  return at::from_blob(last.out.data(), {std::ssize(batch), last.outputs}, at::kFloat);
+}
+
+double FeedForwardPlan::Gradient(const Dataset& data, std::span<const uint32_t> batch,
+                                 std::span<const int64_t> relabel) {
+  Forward(data, batch, /*training=*/true);
   const double loss = Loss(data, batch, relabel);
   for (size_t l = layers_.size(); l-- > 0;) {
     Layer& layer = layers_[l];
@@ -120,13 +141,13 @@ double FeedForwardPlan::Gradient(const Dataset& data, std::span<const uint32_t> 
       }
     }
     if (l == 0 && filters_.empty()) break;
-    const std::span<float> by_in = values_of(l == 0 ? by_flat_ : layers_[l - 1].gradient, layer.inputs);
+    const std::span<float> by_in = ValuesOf(l == 0 ? by_flat_ : layers_[l - 1].gradient, layer.inputs);
     DenseOuter(layer.weight_rows, by_out, 1, layer.outputs, static_cast<int64_t>(batch.size()), layer.inputs,
                by_in.data());
     if (layer.dropout > 0) {
       for (size_t i = 0; i < by_in.size(); ++i) by_in[i] *= layer.mask[i];
     }
-    if (l > 0) Deactivate(values_of(layers_[l - 1].out, layer.inputs), by_in);
+    if (l > 0) Deactivate(ValuesOf(layers_[l - 1].out, layer.inputs), by_in);
   }
   if (!filters_.empty()) ConvolveBack();
   for (size_t p = 0; p < parameters_.size(); ++p) {
@@ -134,6 +155,10 @@ double FeedForwardPlan::Gradient(const Dataset& data, std::span<const uint32_t> 
     if (!gradient.is_same(gradients_[p])) gradient = gradients_[p];
   }
   return loss;
+}
+
+std::span<float> FeedForwardPlan::ValuesOf(std::vector<float>& values, int64_t width) const {
+  return std::span(values).first(samples_.size() * static_cast<size_t>(width));
 }
 
 std::span<const float* const> FeedForwardPlan::InputsOf(size_t l) const {
@@ -167,7 +192,6 @@ void FeedForwardPlan::Convolve(const Dataset& data, std::span<const uint32_t> ba
     filter.convolution.Forward(filter.weight, filter.bias);
     filter.convolution.Activate(f + 1 < filters_.size() ? filters_[f + 1].convolution.input() : Flat(flat_));
   }
-  DropInputs(0, std::span(flat_).first(batch.size() * static_cast<size_t>(layers_.front().inputs)));
 }
 
 void FeedForwardPlan::ConvolveBack() {
@@ -216,7 +240,7 @@ void FeedForwardPlan::Activate(std::span<float> values) const {
   if (activation_ == FeedForward::Activation::kTanh) {
     for (float& value : values) value = std::tanh(value);
   } else {
-    for (float& value : values) value = value <= 0 ? 0 : value;  // NaN stays
+    Relu(values.data(), std::ssize(values));
   }
 }
 
@@ -224,7 +248,7 @@ void FeedForwardPlan::Deactivate(std::span<const float> values, std::span<float>
   if (activation_ == FeedForward::Activation::kTanh) {
     for (size_t i = 0; i < values.size(); ++i) gradients[i] *= 1 - values[i] * values[i];
   } else {
-    for (size_t i = 0; i < values.size(); ++i) gradients[i] = values[i] > 0 ? gradients[i] : 0;
+    RestrictToPositive(values.data(), std::ssize(values), gradients.data());
   }
 }
 

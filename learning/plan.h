@@ -30,6 +30,9 @@ class FeedForwardPlan {
   // Dropout draws from ForwardRandom, what autograd would.
   double Gradient(const Dataset& data, std::span<const uint32_t> batch,
                   std::span<const int64_t> relabel = {});
+  // The model's outputs in evaluation mode, [batch, outputs], in memory that the next call uses again. A
+  // sample's do not depend on the rest of the batch.
+  at::Tensor Outputs(const Dataset& data, std::span<const uint32_t> batch);
 
  private:
   struct Filter {  // a convolution's parameters
@@ -58,11 +61,15 @@ class FeedForwardPlan {
   bool AddFilters(const FeedForward& form, const Dataset& data);
   bool AddLayers(const FeedForward& form, int64_t inputs, int64_t outputs);
   void Reserve(size_t batch);
+  // Up to the last layer's `out`.
+  void Forward(const Dataset& data, std::span<const uint32_t> batch, bool training);
   // Through the convolutions into flat_, and back.
   void Convolve(const Dataset& data, std::span<const uint32_t> batch);
   void ConvolveBack();
   // The last convolution's images in flat_ and its like.
   Images Flat(std::vector<float>& values) const;
+  // The batch's of a buffer that may be larger.
+  std::span<float> ValuesOf(std::vector<float>& values, int64_t width) const;
   // What layer `l` reads.
   std::span<const float* const> InputsOf(size_t l) const;
   void DropInputs(size_t l, std::span<float> inputs);

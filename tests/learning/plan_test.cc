@@ -223,6 +223,28 @@ TEST_P(PlanTest, OtherLabelsAreThoseOfOtherData) {
   EXPECT_EQ(relabelled, plan->Gradient(data, std::vector<uint32_t>{3, 5, 8}));
 }
 
+TEST_P(PlanTest, OutputsAreTheModelsInEvaluation) {
+  if (!HasFastDense()) GTEST_SKIP() << "this processor has no fused multiply-add";
+  const Dataset data = Data();
+  const std::unique_ptr<FlatModel> model = MakeRandomModel();
+  const std::unique_ptr<FeedForwardPlan> plan = FeedForwardPlan::Make(*model, GetParam().loss, data);
+  std::vector<uint32_t> all(40);
+  std::iota(all.begin(), all.end(), 0U);
+  const at::Tensor outputs = plan->Outputs(data, all).clone();
+
+  const torch::NoGradGuard no_grad;
+  std::vector<int64_t> shape = data.sample_shape;
+  shape.insert(shape.begin(), 40);
+  at::Tensor inputs = at::empty(shape, at::kFloat);
+  std::copy(data.inputs.begin(), data.inputs.end(), inputs.data_ptr<float>());
+  model->model().SetTraining(false);
+  const at::Tensor expected = model->model().Forward(inputs);
+  ASSERT_EQ(outputs.sizes(), expected.sizes());
+  EXPECT_LE((outputs - expected).abs().max().item<double>(),
+            1e-5 * (0.1 + expected.abs().max().item<double>()));
+  EXPECT_TRUE(outputs.slice(0, 5, 12).equal(plan->Outputs(data, std::span(all).subspan(5, 7))));
+}
+
 TEST_P(PlanTest, ABatchThatDivergedLeavesNothingBehind) {
   if (!HasFastDense()) GTEST_SKIP() << "this processor has no fused multiply-add";
   Dataset data = Data();
