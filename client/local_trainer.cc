@@ -15,8 +15,10 @@
 #include "absl/strings/str_join.h"
 #include "client/batch_order.h"
 #include "client/batcher.h"
+#include "client/device_steps.h"
 #include "client/optimizer_state.h"
 #include "client/sample_groups.h"
+#include "client/tensor_vector.h"
 #include "client/torch_training.h"
 #include "core/random.h"
 #include "core/statistics.h"
@@ -75,7 +77,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
       context.by_tensors = true;
       MUSTER_ASSIGN_OR_RETURN(device_optimizer_,
                               Registry<LocalOptimizer>::Get().Create(options_.optimizer, context));
-      losses_ = at::empty({kStepsPerProgress}, at::TensorOptions(options_.device->place()).dtype(at::kFloat));
+      device_steps_.emplace(options_.device->place(), kStepsPerProgress);
     }
     absl::StatusOr<std::unique_ptr<GradientNoise>> noise =
         Registry<GradientNoise>::Get().Create(options_.gradient_noise, {});
@@ -167,7 +169,8 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
         job.progress(result.steps, loss_sum / static_cast<double>(result.steps));
       }
     }
-    if (!TakeChange(global, delta)) {
+    MUSTER_ASSIGN_OR_RETURN(const bool finite, TakeChange(job, global, delta, result.on_device));
+    if (!finite) {
       return Diverged(absl::StrCat(where, ", step ", result.steps, ": the update is not finite"));
     }
     result.train_loss = loss_sum / static_cast<double>(result.steps);
@@ -269,31 +272,35 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   void StartSteps() {
     stays_ = device_optimizer_ != nullptr && noise_->IsNone() && !corrects_;
     stepper_ = stays_ ? device_optimizer_.get() : optimizer_.get();
-    unread_ = 0;
-    if (stays_) start_ = model_->device_values().clone();
+    if (stays_) device_steps_->Start(model_->device_values());
   }
 
   // Of the steps since the last time, up to step `steps`: what waits for the device at last.
   absl::Status ReadLosses(const std::string& where, int64_t steps, double& sum) {
-    const at::Tensor losses = losses_.narrow(0, 0, unread_).cpu();
-    for (int64_t i = 0; i < unread_; ++i) {
-      const float loss = losses.data_ptr<float>()[i];
-      if (!std::isfinite(loss)) {
-        return Diverged(absl::StrCat(where, ", step ", steps - unread_ + i + 1, ": the loss is ", loss));
-      }
+    const std::vector<float> losses = device_steps_->TakeLosses();
+    int64_t step = steps - static_cast<int64_t>(losses.size());
+    for (const float loss : losses) {
+      ++step;
+      if (!std::isfinite(loss)) return Diverged(absl::StrCat(where, ", step ", step, ": the loss is ", loss));
       sum += loss;
     }
-    unread_ = 0;
     return absl::OkStatus();
   }
 
-  // delta = the model's values now - global. Returns whether all of it is finite.
-  bool TakeChange(ConstParameters global, std::span<float> delta) {
+  // The model's values now - global, where the update goes. Returns whether all of it is finite.
+  absl::StatusOr<bool> TakeChange(const TrainingJob& job, ConstParameters global, std::span<float> delta,
+                                  std::shared_ptr<const DeviceVector>& on_device) {
     if (!stays_) {
       model_->PullBuffers();
       return Subtract(model_->values().data(), global.data(), delta.data(), layout().size);
     }
-    model_->Pull(model_->device_values() - start_);
+    const at::Tensor change = device_steps_->Change(model_->device_values());
+    if (job.may_stay && local_method_ == nullptr) {
+      on_device = MakeDeviceVector(change, stream_);
+      MUSTER_ASSIGN_OR_RETURN(const std::vector<float> largest, on_device->LargestMagnitudes(layout().size));
+      return std::isfinite(largest.front());
+    }
+    model_->Pull(change);
     std::copy(model_->values().begin(), model_->values().end(), delta.begin());
     return optim::AllFinite(delta.data(), layout().size);
   }
@@ -467,7 +474,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     model_->ClearGradients();
     loss.backward();
     model_->CollectGradients();
-    losses_[unread_++].copy_(loss.detach());
+    device_steps_->AddLoss(loss);
     ++gradients_;
     return std::numeric_limits<double>::quiet_NaN();
   }
@@ -514,9 +521,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   LocalOptimizer* stepper_ = nullptr;                 // of the job at hand: this or that
   std::unique_ptr<LocalOptimizer> device_optimizer_;  // nullptr: there is none
   bool stays_ = false;                                // it steps
-  at::Tensor start_;                                  // the job's model, on the device
-  at::Tensor losses_;                                 // of the last steps, on the device
-  int64_t unread_ = 0;                                // how many
+  std::optional<DeviceSteps> device_steps_;           // where it is
   std::optional<c10::Stream> stream_;                 // on a device with streams
   at::Tensor placed_;                                 // an epoch's order on the device
   int64_t placed_epoch_ = 0;

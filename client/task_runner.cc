@@ -19,8 +19,8 @@ absl::StatusOr<Payload> EncodeExtra(const std::string& name, std::span<const flo
 
 }  // namespace
 
-bool TaskRunner::Run(Trainer& trainer, const ErrorFeedback& feedback, const TrainingJob& job,
-                     ConstParameters global, const State& memory, LocalUpdate& update, TaskFailure& failure) {
+bool TaskRunner::Run(Trainer& trainer, const ErrorFeedback& feedback, TrainingJob job, ConstParameters global,
+                     const State& memory, LocalUpdate& update, TaskFailure& failure) {
   const auto fail = [&failure](const char* stage, const absl::Status& status) {
     failure = {stage, status};
     return false;
@@ -29,14 +29,19 @@ bool TaskRunner::Run(Trainer& trainer, const ErrorFeedback& feedback, const Trai
   State trainers = memory;  // without the part of error feedback
   State encoders = TakeUnder(kFeedback, trainers);
   State trainers_before = trainers;
+  const Compressor* const compressor = feedback.Memoryless();
+  job.may_stay = compressor != nullptr;
   absl::StatusOr<TrainingResult> trained = trainer.Train(job, global, delta_, trainers);
   if (!trained.ok()) return fail("train", trained.status());
   const RandomKey key{job.seed, Purpose::kCompression, static_cast<uint64_t>(job.round),
                       static_cast<uint64_t>(job.client)};
   State refused = encoders;
-  absl::StatusOr<Payload> payload = feedback.Encode(delta_, key, encoders);
+  const bool stayed = trained->on_device != nullptr;
+  absl::StatusOr<Payload> payload =
+      stayed ? compressor->CompressOnDevice(*trained->on_device, trainer.layout(), key)
+             : feedback.Encode(delta_, key, encoders);
   if (!payload.ok()) return fail("compress", payload.status());
-  const absl::Status status = feedback.Refused(delta_, refused);
+  const absl::Status status = stayed ? absl::OkStatus() : feedback.Refused(delta_, refused);
   if (!status.ok()) return fail("compress", status);
   update.extras.clear();
   for (const auto& [name, values] : trained->extras) {
@@ -45,6 +50,7 @@ bool TaskRunner::Run(Trainer& trainer, const ErrorFeedback& feedback, const Trai
     update.extras[name] = *std::move(extra);
   }
   trained->extras.clear();
+  trained->on_device.reset();
   update.training = *std::move(trained);
   update.payload = *std::move(payload);
   update.if_taken = std::move(trainers);

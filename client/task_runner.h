@@ -31,8 +31,9 @@ struct TaskFailure {
 class TaskRunner {
  public:
   // `memory` is what the client remembers from before. On failure returns false and fills in `failure`; the
-  // client goes on remembering what it did.
-  bool Run(Trainer& trainer, const ErrorFeedback& feedback, const TrainingJob& job, ConstParameters global,
+  // client goes on remembering what it did. An update that lies on a device is encoded there, if nothing is
+  // remembered of it.
+  bool Run(Trainer& trainer, const ErrorFeedback& feedback, TrainingJob job, ConstParameters global,
            const State& memory, LocalUpdate& update, TaskFailure& failure);
 
  private:

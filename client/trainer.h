@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "compression/device_vector.h"
 #include "core/parameters.h"
 #include "core/state.h"
 #include "core/status.h"
@@ -31,6 +32,8 @@ struct TrainingJob {
   // What the server would like to be told about the model it sent (core/statistics.h). A trainer that does
   // not know one, or does not want to tell, leaves it out of its result's numbers.
   std::vector<std::string> statistics = {};
+  // A trainer whose update lies on a device may leave it there: TrainingResult::on_device.
+  bool may_stay = false;
   // Polled between steps, if set: true ends the job with CANCELLED.
   std::function<bool()> cancelled = nullptr;
   // Told about the steps done and the mean loss so far now and then, if set.
@@ -45,6 +48,8 @@ struct TrainingResult {
   // What else travels with the update: numbers, and vectors of the model's size at most.
   std::map<std::string, std::vector<double>> numbers = {};
   std::map<std::string, std::vector<float>> extras = {};
+  // The update, where the job let it stay: `delta` says nothing then. It goes before the trainer does.
+  std::shared_ptr<const DeviceVector> on_device = nullptr;
 };
 
 // One thread at a time.
@@ -56,10 +61,10 @@ class Trainer {
   virtual int64_t num_samples() const = 0;
   // Samples per class, if the client is willing to tell.
   virtual std::vector<int64_t> label_histogram() const { return {}; }
-  // Trains from `global` and writes local - global to `delta`, both layout().size elements and finite.
-  // `memory` is what this client remembers from its last accepted update (empty at first) and becomes what it
-  // shall remember if this one is accepted, too. Any error is a failed task, told to the coordinator in the
-  // trainer's words; CANCELLED if job.cancelled said so.
+  // Trains from `global` and writes the update, local - global, to `delta`, both layout().size elements and
+  // finite. `memory` is what this client remembers from its last accepted update (empty at first) and becomes
+  // what it shall remember if this one is accepted, too. Any error is a failed task, told to the coordinator
+  // in the trainer's words; CANCELLED if job.cancelled said so.
   virtual absl::StatusOr<TrainingResult> Train(const TrainingJob& job, ConstParameters global,
                                                std::span<float> delta, State& memory) = 0;
 };

@@ -12,6 +12,11 @@ namespace {
 
 constexpr size_t kFormBytes = sizeof(uint32_t) + sizeof(uint16_t);
 
+NoiseKey NextKey(Random& random) {
+  const uint64_t noise = random();
+  return {static_cast<uint32_t>(noise), static_cast<uint32_t>(noise >> 32)};
+}
+
 }  // namespace
 
 int64_t Bucketed::BucketOf(const Layout& layout) const {
@@ -32,25 +37,52 @@ absl::StatusOr<Payload> Bucketed::Compress(std::span<const float> x, const Layou
   if (static_cast<int64_t>(x.size()) != layout.size) return CheckUpdate(x, layout);
   Random random(key);
   const auto bucket = static_cast<size_t>(BucketOf(layout));
-  Payload payload;
-  payload.bytes = PayloadHeader(codec(), layout);
-  payload.bytes.reserve(static_cast<size_t>(PayloadBytes(layout)));
-  AppendNumber(static_cast<uint32_t>(bucket), payload.bytes);
-  AppendNumber(levels_, payload.bytes);
+  Payload payload = StartPayload(layout);
   std::vector<uint8_t> encoded;  // of one bucket: it stays in the cache until it is appended
   Ahead ahead{.next = x.first(std::min(bucket, x.size())), .largest = {}};
   for (size_t begin = 0; begin < x.size(); begin += bucket) {
     const std::span<const float> part = ahead.next;
     const std::span<const float> rest = x.subspan(begin + part.size());
     ahead.next = rest.first(std::min(bucket, rest.size()));
-    const uint64_t noise = random();
     encoded.resize(BucketBytes(levels_, part.size()));
-    const NoiseKey key_of_bucket{static_cast<uint32_t>(noise), static_cast<uint32_t>(noise >> 32)};
-    if (!EncodeBucket(part, levels_, key_of_bucket, ahead, encoded.data())) {
+    if (!EncodeBucket(part, levels_, NextKey(random), ahead, encoded.data())) {
       return CheckFinite(part, static_cast<int64_t>(begin));
     }
     payload.bytes.append(reinterpret_cast<const char*>(encoded.data()), encoded.size());
   }
+  return payload;
+}
+
+absl::StatusOr<Payload> Bucketed::CompressOnDevice(const DeviceVector& x, const Layout& layout,
+                                                   const RandomKey& key) const {
+  OnDevice encoded;
+  const int64_t bucket = std::min(BucketOf(layout), layout.size);
+  if (x.size() == layout.size) {
+    Random random(key);
+    std::vector<NoiseKey> noise(static_cast<size_t>((x.size() + bucket - 1) / bucket));
+    for (NoiseKey& key_of_bucket : noise) key_of_bucket = NextKey(random);
+    MUSTER_ASSIGN_OR_RETURN(encoded, EncodeOnDevice(x, bucket, noise));
+  }
+  // What is refused is refused with the host, whose message names the element.
+  if (encoded.floats.empty()) return Compressor::CompressOnDevice(x, layout, key);
+  Payload payload = StartPayload(layout);
+  int64_t left = layout.size;
+  size_t packed = 0;
+  for (const float value : encoded.floats) {
+    const auto n = static_cast<size_t>(std::min(bucket, left));
+    AppendNumber(value, payload.bytes);
+    payload.bytes.append(encoded.packed.bytes, packed, BucketBytes(levels_, n) - sizeof value);
+    packed += encoded.packed.stride;
+    left -= bucket;
+  }
+  return payload;
+}
+
+Payload Bucketed::StartPayload(const Layout& layout) const {
+  Payload payload{PayloadHeader(codec(), layout)};
+  payload.bytes.reserve(static_cast<size_t>(PayloadBytes(layout)));
+  AppendNumber(static_cast<uint32_t>(BucketOf(layout)), payload.bytes);
+  AppendNumber(levels_, payload.bytes);
   return payload;
 }
 

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "compression/compressor.h"
@@ -21,6 +22,8 @@ class Bucketed : public Compressor {
  public:
   absl::StatusOr<Payload> Compress(std::span<const float> x, const Layout& layout,
                                    const RandomKey& key) const final;
+  absl::StatusOr<Payload> CompressOnDevice(const DeviceVector& x, const Layout& layout,
+                                           const RandomKey& key) const final;
   absl::Status Fold(std::string_view data, double weight, const Layout& layout, ExactSum& sum) const final;
   absl::Status Decode(std::string_view data, const Layout& layout, std::span<float> out) const final;
 
@@ -44,6 +47,16 @@ class Bucketed : public Compressor {
   // what the call before left in ahead.largest: about x.
   virtual bool EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey noise, Ahead& ahead,
                             uint8_t* out) const = 0;
+  // All buckets of a vector on a device, where a bucket is a float and then packed numbers: `floats` has one
+  // for every bucket. By default nothing, and where an element is NaN or infinite: then the host encodes.
+  struct OnDevice {
+    std::vector<float> floats;
+    DeviceVector::Packed packed;
+  };
+  virtual absl::StatusOr<OnDevice> EncodeOnDevice(const DeviceVector& /*x*/, int64_t /*bucket*/,
+                                                  std::span<const NoiseKey> /*noise*/) const {
+    return OnDevice();
+  }
   // LargestMagnitude(x).
   static float Largest(std::span<const float> x, const Ahead& ahead) {
     return ahead.largest ? *ahead.largest : LargestMagnitude(x);
@@ -58,6 +71,8 @@ class Bucketed : public Compressor {
   virtual void FoldBucket(const uint8_t* bucket, uint16_t levels, size_t n, int64_t offset,
                           const ExactSum::Term& term) const;
 
+  // The payload up to the first bucket, with memory for all of them.
+  Payload StartPayload(const Layout& layout) const;
   // Elements in a full bucket of a vector, and size of its payload.
   int64_t BucketOf(const Layout& layout) const;
   int64_t PayloadBytes(const Layout& layout) const;

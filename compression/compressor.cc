@@ -10,6 +10,13 @@
 
 namespace muster {
 
+absl::StatusOr<Payload> Compressor::CompressOnDevice(const DeviceVector& x, const Layout& layout,
+                                                     const RandomKey& key) const {
+  std::vector<float> copy(static_cast<size_t>(x.size()));
+  MUSTER_RETURN_IF_ERROR(x.Copy(copy));
+  return Compress(copy, layout, key);
+}
+
 absl::Status Compressor::Fold(std::string_view data, double weight, const Layout& layout,
                               ExactSum& sum) const {
   std::vector<float> decoded(static_cast<size_t>(layout.size));

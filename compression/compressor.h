@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "compression/device_vector.h"
 #include "compression/payload.h"
 #include "core/exact_sum.h"
 #include "core/parameters.h"
@@ -51,6 +52,9 @@ class Compressor {
   // x has layout.size elements. INVALID_ARGUMENT for NaN or infinity.
   virtual absl::StatusOr<Payload> Compress(std::span<const float> x, const Layout& layout,
                                            const RandomKey& key) const = 0;
+  // The same of a vector on a device. By default it comes to the host whole.
+  virtual absl::StatusOr<Payload> CompressOnDevice(const DeviceVector& x, const Layout& layout,
+                                                   const RandomKey& key) const;
   // sum += weight * decoded. `data` is ParsePayload's; it is not trusted: INVALID_ARGUMENT, with `sum`
   // unchanged, for anything malformed. Decoding needs no options: the data say how to read them.
   virtual absl::Status Fold(std::string_view data, double weight, const Layout& layout, ExactSum& sum) const;

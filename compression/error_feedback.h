@@ -36,6 +36,8 @@ class ErrorFeedback {
   // was. INVALID_ARGUMENT as Compressor::Compress, or for a memory of another model.
   virtual absl::StatusOr<Payload> Encode(std::span<const float> update, const RandomKey& key,
                                          State& memory) const = 0;
+  // The compressor whose payload of the update is the message, where nothing is remembered; else nullptr.
+  virtual const Compressor* Memoryless() const { return nullptr; }
   // What the client must remember when the server did not take the message for `update`: `memory` is what it
   // remembered before Encode. By default that.
   virtual absl::Status Refused(std::span<const float> update, State& memory) const;

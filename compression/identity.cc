@@ -25,6 +25,18 @@ class Identity final : public Compressor {
     return payload;
   }
 
+  absl::StatusOr<Payload> CompressOnDevice(const DeviceVector& x, const Layout& layout,
+                                           const RandomKey& key) const override {
+    if (x.size() != layout.size) return Compressor::CompressOnDevice(x, layout, key);
+    Payload payload{PayloadHeader(codec(), layout)};
+    payload.bytes.resize(kPayloadHeaderBytes + Bytes(layout));
+    const std::span<float> values(reinterpret_cast<float*>(&payload.bytes[kPayloadHeaderBytes]),
+                                  static_cast<size_t>(layout.size));
+    MUSTER_RETURN_IF_ERROR(x.Copy(values));
+    MUSTER_RETURN_IF_ERROR(CheckFinite(values));
+    return payload;
+  }
+
   absl::Status Fold(std::string_view data, double weight, const Layout& layout,
                     ExactSum& sum) const override {
     MUSTER_RETURN_IF_ERROR(CheckSize(data, layout));

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "compression/bits.h"
@@ -41,6 +42,9 @@ MUSTER_KERNEL void Scale(const uint16_t* codes, size_t n, float step, int32_t le
 }
 MUSTER_KERNEL uint8_t LargestCode(const uint8_t* codes, size_t n) { return LargestLoop(codes, n); }
 MUSTER_KERNEL uint16_t LargestCode(const uint16_t* codes, size_t n) { return LargestLoop(codes, n); }
+
+// No step: every code is the one of zero, which noise must not move.
+float Inverse(float step) { return step > 0 ? 1 / step : 0; }
 
 // Bits of a code where codes are packed in bits.
 int Width(uint16_t levels) { return static_cast<int>(std::bit_width(2U * levels)); }
@@ -80,17 +84,35 @@ size_t Levels::BucketBytes(uint16_t levels, size_t n) const {
   return sizeof(float) + packed;
 }
 
+float Levels::StoredStep(std::span<const float> x, float largest) const {
+  const float step = largest < kSmallest ? 0 : Step(x, largest);
+  return std::isfinite(step * levels()) ? step : std::nextafter(step, 0.0F);
+}
+
+absl::StatusOr<Bucketed::OnDevice> Levels::EncodeOnDevice(const DeviceVector& x, int64_t bucket,
+                                                          std::span<const NoiseKey> noise) const {
+  OnDevice encoded;
+  if (!StepByLargest() || levels() > 127) return encoded;
+  MUSTER_ASSIGN_OR_RETURN(const std::vector<float> largest, x.LargestMagnitudes(bucket));
+  std::vector<float> steps(largest.size()), inverses(largest.size());
+  for (size_t i = 0; i < largest.size(); ++i) {
+    if (!std::isfinite(largest[i])) return encoded;
+    steps[i] = StoredStep({}, largest[i]);
+    inverses[i] = Inverse(steps[i]);
+  }
+  MUSTER_ASSIGN_OR_RETURN(encoded.packed, x.RoundToLevels(bucket, levels(), inverses, noise));
+  encoded.floats = std::move(steps);
+  return encoded;
+}
+
 bool Levels::EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey noise, Ahead& ahead,
                           uint8_t* out) const {
   const float largest = Largest(x, ahead);
   if (!std::isfinite(largest)) return false;
   ahead.largest.reset();
-  float step = largest < kSmallest ? 0 : Step(x, largest);
-  if (!std::isfinite(step * levels)) step = std::nextafter(step, 0.0F);
-  const float inverse = step > 0 ? 1 / step : 0;
+  const float step = StoredStep(x, largest), inverse = Inverse(step);
   std::memcpy(out, &step, sizeof step);
   out += sizeof step;
-  // No step: every code is the one of zero, which noise must not move.
   std::array<uint16_t, kPiece> codes;
   auto* const bytes = reinterpret_cast<uint8_t*>(codes.data());
   for (size_t begin = 0; begin < x.size(); begin += kPiece) {

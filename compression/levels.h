@@ -23,15 +23,23 @@ class Levels : public Bucketed {
   // The distance between levels for a bucket whose largest magnitude is `largest` > 0. x_i / step is in
   // -L..L.
   virtual float Step(std::span<const float> x, float largest) const = 0;
+  // Whether it asks for no more of x than that.
+  virtual bool StepByLargest() const { return false; }
 
   const char* name() const final { return "levels"; }
   bool KnowsLevels(uint16_t levels) const final { return levels >= 1 && levels <= 32767; }
   size_t BucketBytes(uint16_t levels, size_t n) const final;
   bool EncodeBucket(std::span<const float> x, uint16_t levels, NoiseKey noise, Ahead& ahead,
                     uint8_t* out) const final;
+  absl::StatusOr<OnDevice> EncodeOnDevice(const DeviceVector& x, int64_t bucket,
+                                          std::span<const NoiseKey> noise) const final;
   absl::StatusOr<float> CheckBucket(const uint8_t* bucket, uint16_t levels, size_t n) const final;
   void DecodePiece(const uint8_t* bucket, uint16_t levels, size_t n, size_t begin,
                    std::span<float> out) const final;
+
+ private:
+  // What a bucket says; 0: all of it is.
+  float StoredStep(std::span<const float> x, float largest) const;
 };
 
 }  // namespace muster

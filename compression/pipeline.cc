@@ -52,8 +52,8 @@ absl::StatusOr<PluginConfig> ParseStage(const std::string& text) {
   return stage;
 }
 
-// Abstract: builds the first stage on what follows it. There is no pipeline in a payload: only its stages, one in
-// another.
+// Abstract: builds the first stage on what follows it. There is no pipeline in a payload: only its stages,
+// one in another.
 class Pipeline : public Compressor {
  public:
   static absl::StatusOr<std::unique_ptr<Compressor>> Create(const PipelineOptions& options,

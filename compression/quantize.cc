@@ -31,6 +31,7 @@ class Quantize final : public Levels {
 
  protected:
   float Step(std::span<const float> /*x*/, float largest) const override { return largest / levels(); }
+  bool StepByLargest() const override { return true; }
 };
 
 MUSTER_REGISTER(Compressor,

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "compression/bits.h"
@@ -57,12 +58,21 @@ class Sign final : public Bucketed {
                     uint8_t* out) const override {
     const double sum = PackSigns(x, out + sizeof(float));
     if (!std::isfinite(sum)) return false;
-    double scale = sum > 0 ? 1 : 0;
-    if (scale_ == "mean") scale = sum / static_cast<double>(x.size());
-    if (scale_ == "energy" && sum > 0) scale = SumOfSquares(x) / sum;
-    const auto stored = static_cast<float>(std::min<double>(scale, std::numeric_limits<float>::max()));
-    std::memcpy(out, &stored, sizeof stored);
+    const float scale = MakeScale(sum, by_energy() ? SumOfSquares(x) : 0, x.size());
+    std::memcpy(out, &scale, sizeof scale);
     return true;
+  }
+  absl::StatusOr<OnDevice> EncodeOnDevice(const DeviceVector& x, int64_t bucket,
+                                          std::span<const NoiseKey> /*noise*/) const override {
+    MUSTER_ASSIGN_OR_RETURN(DeviceVector::Signs signs, x.PackSigns(bucket, by_energy()));
+    OnDevice encoded{.floats = {}, .packed = std::move(signs.bits)};
+    int64_t left = x.size();
+    for (size_t i = 0; i < signs.magnitudes.size(); ++i, left -= bucket) {
+      const double sum = signs.magnitudes[i], squares = by_energy() ? signs.squares[i] : 0;
+      if (!std::isfinite(sum)) return OnDevice();
+      encoded.floats.push_back(MakeScale(sum, squares, static_cast<size_t>(std::min(bucket, left))));
+    }
+    return encoded;
   }
 
   absl::StatusOr<float> CheckBucket(const uint8_t* bucket, uint16_t /*levels*/, size_t n) const override {
@@ -83,6 +93,14 @@ class Sign final : public Bucketed {
   }
 
  private:
+  bool by_energy() const { return scale_ == "energy"; }
+  // Of a bucket of n elements; `squares` counts by energy alone.
+  float MakeScale(double magnitudes, double squares, size_t n) const {
+    double scale = magnitudes > 0 ? 1 : 0;
+    if (scale_ == "mean") scale = magnitudes / static_cast<double>(n);
+    if (by_energy() && magnitudes > 0) scale = squares / magnitudes;
+    return static_cast<float>(std::min<double>(scale, std::numeric_limits<float>::max()));
+  }
   static float ScaleOf(const uint8_t* bucket) {
     float scale = 0;
     std::memcpy(&scale, bucket, sizeof scale);

@@ -46,6 +46,23 @@ absl::StatusOr<Payload> Sparse::Compress(std::span<const float> x, const Layout&
   std::vector<float> values(places.size());
   std::transform(places.begin(), places.end(), values.begin(), [x](uint32_t place) { return x[place]; });
   if (!std::isfinite(LargestMagnitude(values))) return CheckUpdate(x, layout);
+  return Encode(places, values, layout, key);
+}
+
+absl::StatusOr<Payload> Sparse::CompressOnDevice(const DeviceVector& x, const Layout& layout,
+                                                 const RandomKey& key) const {
+  DeviceVector::Kept kept;
+  if (x.size() == layout.size && layout.size <= kLargestVector) {
+    MUSTER_ASSIGN_OR_RETURN(kept, SelectOnDevice(x));
+  }
+  // What is refused is refused with the host, whose message names the element.
+  const bool encodes = !kept.places.empty() && std::isfinite(LargestMagnitude(kept.values));
+  return encodes ? Encode(kept.places, kept.values, layout, key)
+                 : Compressor::CompressOnDevice(x, layout, key);
+}
+
+absl::StatusOr<Payload> Sparse::Encode(std::span<const uint32_t> places, std::span<const float> values,
+                                       const Layout& layout, const RandomKey& key) const {
   Payload payload{PayloadHeader(codec(), layout)};
   AppendVarint(places.size(), payload.bytes);
   AppendPlaces(places, layout.size, payload.bytes);

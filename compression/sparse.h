@@ -22,15 +22,27 @@ class Sparse : public Compressor {
   absl::Status Fold(std::string_view data, double weight, const Layout& layout, ExactSum& sum) const final;
   absl::Status Decode(std::string_view data, const Layout& layout, std::span<float> out) const final;
 
+  absl::StatusOr<Payload> CompressOnDevice(const DeviceVector& x, const Layout& layout,
+                                           const RandomKey& key) const final;
+
  protected:
   explicit Sparse(std::shared_ptr<const Compressor> values);
 
   // The places to send, increasing. x may hold NaN and infinity, of which at least one must be chosen then.
   virtual std::vector<uint32_t> Select(std::span<const float> x) const = 0;
+  // The same of a vector on a device, with what is there. By default nothing: it is then selected with the
+  // host.
+  virtual absl::StatusOr<DeviceVector::Kept> SelectOnDevice(const DeviceVector& /*x*/) const {
+    return DeviceVector::Kept();
+  }
 
   const Compressor& values() const { return *values_; }
 
  private:
+  // `values`, which are finite, at `places`.
+  absl::StatusOr<Payload> Encode(std::span<const uint32_t> places, std::span<const float> values,
+                                 const Layout& layout, const RandomKey& key) const;
+
   const std::shared_ptr<const Compressor> values_;
 };
 

@@ -25,6 +25,7 @@ class Ternary final : public Levels {
 
  protected:
   float Step(std::span<const float> /*x*/, float largest) const override { return largest; }
+  bool StepByLargest() const override { return true; }
 };
 
 MUSTER_REGISTER(Compressor,

@@ -30,6 +30,9 @@ class TopK final : public Sparse {
   std::vector<uint32_t> Select(std::span<const float> x) const override {
     return LargestPlaces(x, static_cast<size_t>(Count(static_cast<int64_t>(x.size()))));
   }
+  absl::StatusOr<DeviceVector::Kept> SelectOnDevice(const DeviceVector& x) const override {
+    return x.Largest(Count(x.size()));
+  }
 
  private:
   int64_t Count(int64_t n) const {
@@ -39,7 +42,8 @@ class TopK final : public Sparse {
   const TopKOptions options_;
 };
 
-// Abstract: sparse ternary compression is top-k followed by signs: every kept element becomes mean|kept| with its sign.
+// Abstract: sparse ternary compression is top-k followed by signs: every kept element becomes mean|kept| with
+// its sign.
 class Stc : public Compressor {
  public:
   static absl::StatusOr<std::unique_ptr<Compressor>> Create(const TopKOptions& options,

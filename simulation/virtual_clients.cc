@@ -29,7 +29,9 @@ class LyingTrainer final : public Trainer {
   absl::StatusOr<TrainingResult> Train(const TrainingJob& job, ConstParameters global, std::span<float> delta,
                                        State& memory) override {
     State own = TakeUnder(kAdversary, memory);
-    absl::StatusOr<TrainingResult> result = honest_.Train(job, global, delta, memory);
+    TrainingJob whole = job;
+    whole.may_stay = false;
+    absl::StatusOr<TrainingResult> result = honest_.Train(whole, global, delta, memory);
     if (result.ok()) adversary_.Falsify(scene_, delta, own);
     PutUnder(kAdversary, std::move(own), memory);
     return result;

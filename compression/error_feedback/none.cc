@@ -12,6 +12,7 @@ class None final : public ErrorFeedback {
                                  State& /*memory*/) const override {
     return context_.compressor->Compress(update, *context_.layout, key);
   }
+  const Compressor* Memoryless() const override { return context_.compressor; }
 
  private:
   const Context context_;
