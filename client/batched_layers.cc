@@ -32,7 +32,9 @@ at::Tensor Matrices(const at::Tensor& models, int64_t n, int64_t place, int64_t 
 std::optional<BatchedLayers> BatchedLayers::Of(FlatModel& model, int64_t inputs, int64_t outputs) {
   const std::optional<FeedForward> form = model.model().feed_forward();
   const std::vector<Layout::Entry>& entries = model.layout().entries;
-  if (!form || entries.size() % 2 != 0) return std::nullopt;
+  if (!form || !form->convolutions.empty() || !form->dropout.empty() || entries.size() % 2 != 0) {
+    return std::nullopt;
+  }
   BatchedLayers layers(form->activation);
   for (size_t i = 0; i < entries.size(); i += 2) {
     const Layout::Entry &weight = entries[i], &bias = entries[i + 1];

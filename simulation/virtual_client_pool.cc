@@ -22,7 +22,8 @@ absl::StatusOr<State> VirtualClientPool::Bout::Recall(size_t i) const {
 class VirtualClientPool::HonestBout final : public Bout {
  public:
   HonestBout(const VirtualTask& task, std::span<const ClientId> clients, const StateStore& states)
-      : Bout(task, clients, states), updates_(clients.size(), absl::UnknownError("not trained")) {}
+      : Bout(task, clients, /*group=*/1, states),
+        updates_(clients.size(), absl::UnknownError("not trained")) {}
 
   bool honest() const override { return true; }
   void Take(size_t /*i*/, const State& /*memory*/, TrainedClient /*trained*/) override {}
@@ -40,9 +41,9 @@ class VirtualClientPool::HonestBout final : public Bout {
 class VirtualClientPool::RealBout final : public Bout {
  public:
   // `full` is the task as the engine gave it, with the way down.
-  RealBout(const VirtualTask& task, const Task& full, std::span<const ClientId> clients, StateStore& states,
-           OutcomeSink sink)
-      : Bout(task, clients, states),
+  RealBout(const VirtualTask& task, const Task& full, std::span<const ClientId> clients, int64_t group,
+           StateStore& states, OutcomeSink sink)
+      : Bout(task, clients, group, states),
         full_(full),
         layout_{.entries = {}, .size = static_cast<int64_t>(full.model->size()), .fingerprint = 0},
         states_(states),
@@ -113,7 +114,7 @@ absl::Status VirtualClientPool::Run(const Task& task, std::span<const ClientId> 
   int64_t needed = task.enough > 0 ? task.enough : static_cast<int64_t>(cohort.size());
   while (needed > 0 && !rest.empty()) {
     const std::span<const ClientId> next = rest.first(std::min(rest.size(), static_cast<size_t>(needed)));
-    RealBout bout(virtual_task, task, next, states_, sink);
+    RealBout bout(virtual_task, task, next, clients_.Group(task), states_, sink);
     MUSTER_RETURN_IF_ERROR(Train(bout, cancelled));
     MUSTER_RETURN_IF_ERROR(bout.lost());
     needed -= bout.accepted();
@@ -123,6 +124,24 @@ absl::Status VirtualClientPool::Run(const Task& task, std::span<const ClientId> 
     const absl::Status enough = absl::CancelledError("enough clients had answered");
     (void)sink(ClientFailure{client, "enough", absl::StatusCodeToString(enough.code()), Message(enough)});
   }
+  return absl::OkStatus();
+}
+
+absl::Status VirtualClientPool::TrainHere(LocalTrainer& trainer, Bout& bout,
+                                          std::span<const size_t> items) const {
+  const size_t group = bout.GroupOf(items.front());
+  const size_t first = bout.First(group);
+  const std::span<const ClientId> clients = bout.clients().subspan(first, bout.First(group + 1) - first);
+  std::vector<State> memories(clients.size());
+  for (const size_t item : items) {
+    MUSTER_ASSIGN_OR_RETURN(memories[item - first], bout.Recall(item));
+  }
+  if (bout.honest()) {
+    bout.Take(first, clients_.TrainHonestly(trainer, bout.task(), clients.front(), memories.front()));
+    return absl::OkStatus();
+  }
+  std::vector<TrainedClient> trained = clients_.Train(trainer, bout.task(), clients, memories);
+  for (const size_t item : items) bout.Take(item, memories[item - first], std::move(trained[item - first]));
   return absl::OkStatus();
 }
 

@@ -28,25 +28,34 @@ class VirtualClientPool : public ClientPool {
 
     const VirtualTask& task() const { return task_; }
     std::span<const ClientId> clients() const { return clients_; }
+    // They are trained in groups, slices of clients(): of a size that the task has, whoever trains them.
+    size_t groups() const { return groups_; }
+    // Where a group begins; it ends where the next one does.
+    size_t First(size_t group) const { return group * clients_.size() / groups_; }
+    size_t GroupOf(size_t i) const { return ((i + 1) * groups_ - 1) / clients_.size(); }
     // The i-th client's memory; its training starts from it. An error ends the round.
     absl::StatusOr<State> Recall(size_t i) const;
     // Whether they train honestly whatever they are, because colluders must know.
     virtual bool honest() const = 0;
-    // What came of the i-th client: of VirtualClients::Train, or TrainHonestly if honest(). Exactly once a
-    // client, `memory` is what Recall gave.
+    // What came of the i-th client: of VirtualClients::Train with its group, or TrainHonestly if honest().
+    // Exactly once a client, `memory` is what Recall gave.
     virtual void Take(size_t i, const State& memory, TrainedClient trained) = 0;
     virtual void Take(size_t i, absl::StatusOr<std::vector<float>> update) = 0;
     // Sums that have the folded updates which are taken next (Folding::add).
     virtual absl::Status AddSums(std::span<const int64_t> sums) = 0;
 
    protected:
-    // All outlive it.
-    Bout(const VirtualTask& task, std::span<const ClientId> clients, const StateStore& states)
-        : task_(task), clients_(clients), states_(states) {}
+    // All outlive it. `group`: at most so many clients are trained at once.
+    Bout(const VirtualTask& task, std::span<const ClientId> clients, int64_t group, const StateStore& states)
+        : task_(task),
+          clients_(clients),
+          groups_((clients.size() + static_cast<size_t>(group) - 1) / static_cast<size_t>(group)),
+          states_(states) {}
 
    private:
     const VirtualTask& task_;
     const std::span<const ClientId> clients_;
+    const size_t groups_;
     const StateStore& states_;
   };
 
@@ -61,6 +70,9 @@ class VirtualClientPool : public ClientPool {
   virtual int width() const = 0;
 
   const VirtualClients& clients() const { return clients_; }
+  // Trains the group that `items` are of, by the trainer's thread, and has the bout take these. If a memory
+  // cannot be read, which ends the run, none is taken.
+  absl::Status TrainHere(LocalTrainer& trainer, Bout& bout, std::span<const size_t> items) const;
 
  private:
   class HonestBout;

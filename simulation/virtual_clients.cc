@@ -113,19 +113,21 @@ absl::StatusOr<std::vector<float>> VirtualClients::TrainHonestly(LocalTrainer& t
   return delta;
 }
 
-TrainedClient VirtualClients::Train(LocalTrainer& trainer, const VirtualTask& task, ClientId client,
-                                    const State& memory) const {
-  SliceTrainer slice(trainer, data_.train(), data_.training.samples(client), Withholds(client));
-  return TrainBy(slice, task, client, memory);
-}
-
 int64_t VirtualClients::Group(const Task& task) const {
   return batched_ != nullptr && BatchedTrainer::Knows(Job(task, /*client=*/0)) ? batched_->group() : 1;
 }
 
-std::vector<TrainedClient> VirtualClients::TrainGroup(const VirtualTask& task,
-                                                      std::span<const ClientId> clients,
-                                                      std::span<const State> memories) const {
+std::vector<TrainedClient> VirtualClients::Train(LocalTrainer& trainer, const VirtualTask& task,
+                                                 std::span<const ClientId> clients,
+                                                 std::span<const State> memories) const {
+  std::vector<TrainedClient> trained;
+  if (Group(task.task) == 1) {
+    for (size_t i = 0; i < clients.size(); ++i) {
+      SliceTrainer slice(trainer, data_.train(), data_.training.samples(clients[i]), Withholds(clients[i]));
+      trained.push_back(TrainBy(slice, task, clients[i], memories[i]));
+    }
+    return trained;
+  }
   const ConstParameters model = *task.task.model;
   std::vector<float> deltas(clients.size() * model.size());
   std::vector<BatchedTrainer::Client> group;
@@ -135,7 +137,6 @@ std::vector<TrainedClient> VirtualClients::TrainGroup(const VirtualTask& task,
                      .delta = std::span(deltas).subspan(i * model.size(), model.size())});
   }
   std::vector<absl::StatusOr<TrainingResult>> results = batched_->Train(group, model);
-  std::vector<TrainedClient> trained;
   for (size_t i = 0; i < clients.size(); ++i) {
     TrainedBefore honest(batched_->layout(), static_cast<int64_t>(group[i].samples.size()),
                          std::move(results[i]), group[i].delta);

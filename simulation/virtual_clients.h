@@ -59,16 +59,12 @@ class VirtualClients {
   // When a client answers.
   Arrival Arrive(const Task& task, ClientId client) const;
 
-  // Trains the client from what it remembers. The result's bits depend on the arguments alone, but for the
-  // seconds.
-  TrainedClient Train(LocalTrainer& trainer, const VirtualTask& task, ClientId client,
-                      const State& memory) const;
-  // How many are trained at once for the task; 1: one by one, for which alone Train is.
+  // How many clients are trained at once for the task, at most.
   int64_t Group(const Task& task) const;
-  // Trains clients that are a group, of Group(task) or fewer, in place of Train. The bits of a result depend
-  // on all of them.
-  std::vector<TrainedClient> TrainGroup(const VirtualTask& task, std::span<const ClientId> clients,
-                                        std::span<const State> memories) const;
+  // Trains a group of clients, Group(task) at most, each from what it remembers. The results' bits depend on
+  // the arguments alone, but for the seconds; in a group on all of its clients.
+  std::vector<TrainedClient> Train(LocalTrainer& trainer, const VirtualTask& task,
+                                   std::span<const ClientId> clients, std::span<const State> memories) const;
   // The update that the client would have if it did not lie. Errors as LocalTrainer::Train.
   absl::StatusOr<std::vector<float>> TrainHonestly(LocalTrainer& trainer, const VirtualTask& task,
                                                    ClientId client, State memory) const;

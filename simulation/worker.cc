@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/cleanup/cleanup.h"
 #include "core/mutex.h"
@@ -78,15 +79,17 @@ class Outbox {
   std::thread thread_;
 };
 
-// One client to train, and where the answer goes.
+// Clients to train at once, and where the answers go.
 struct Job {
   std::shared_ptr<Outbox> outbox;
   std::shared_ptr<const VirtualTask> task;
-  v1::ClientAnswer answer;  // its place in the bout
+  int64_t bout = 0;
   bool honest = false;
   int64_t fold_from = 0;
-  ClientId client = 0;
-  State memory;
+  std::vector<ClientId> clients;
+  std::vector<State> memories;  // of each
+  int64_t first = 0;            // the first one's place in the bout
+  std::vector<size_t> wanted;   // those that are to be answered for
 };
 
 class Worker {
@@ -100,7 +103,7 @@ class Worker {
     // All of the trainers' threads take jobs until there are no more to come.
     training_ = std::thread([this, &threads] {
       threads.ForEach(threads.count(), [this](LocalTrainer& trainer, int64_t) {
-        while (std::optional<Job> job = NextJob()) Train(trainer, *std::move(job));
+        while (const std::optional<Job> job = NextJob()) Train(trainer, *job);
       });
     });
   }
@@ -161,19 +164,25 @@ class Worker {
 
   absl::Status Enqueue(const std::shared_ptr<Outbox>& outbox, const std::shared_ptr<const VirtualTask>& task,
                        const v1::TrainClients& train, std::span<const std::string_view> memories) {
-    if (memories.size() != static_cast<size_t>(train.items_size())) {
-      return InternalError("rank 0 sent clients without what they remember");
-    }
-    for (int i = 0; i < train.items_size(); ++i) {
+    for (const v1::ClientGroup& group : train.groups()) {
       Job job;
       job.outbox = outbox;
       job.task = task;
+      job.bout = train.bout();
       job.honest = train.honest();
       job.fold_from = train.fold_from();
-      job.client = train.items(i).client();
-      job.answer.set_bout(train.bout());
-      job.answer.set_item(train.items(i).item());
-      MUSTER_ASSIGN_OR_RETURN(job.memory, UnpackState(memories[static_cast<size_t>(i)]));
+      job.clients.assign(group.clients().begin(), group.clients().end());
+      job.memories.resize(job.clients.size());
+      job.first = group.first();
+      for (const int64_t item : group.items()) {
+        const auto i = static_cast<size_t>(item - job.first);
+        if (memories.empty() || i >= job.clients.size()) {
+          return InternalError("rank 0 sent clients without what they remember, or in no group");
+        }
+        MUSTER_ASSIGN_OR_RETURN(job.memories[i], UnpackState(memories.front()));
+        memories = memories.subspan(1);
+        job.wanted.push_back(i);
+      }
       const MutexLock lock(&mutex_);
       jobs_.push_back(std::move(job));
       changed_.NotifyAll();
@@ -190,25 +199,33 @@ class Worker {
     return job;
   }
 
-  void Train(LocalTrainer& trainer, Job job) {
+  void Train(LocalTrainer& trainer, const Job& job) {
     const Clock::time_point start = Clock::now();
-    const auto answer = [&] {
-      job.answer.set_seconds(std::chrono::duration<double>(Clock::now() - start).count());
-      if (trained_) trained_(job.answer.seconds());
-      return std::move(job.answer);
-    };
-    std::string bytes;
     if (job.honest) {
-      const auto update = clients_.TrainHonestly(trainer, *job.task, job.client, std::move(job.memory));
-      bytes = PackAnswer(answer(), update);
-    } else {
-      TrainedClient trained = clients_.Train(trainer, *job.task, job.client, job.memory);
-      if (const auto& folding = job.task->task.folding; folding != nullptr) {
-        sums_.Fold(job.answer.bout(), *folding, job.fold_from, trained);
+      for (const size_t i : job.wanted) {
+        const auto update = clients_.TrainHonestly(trainer, *job.task, job.clients[i], job.memories[i]);
+        job.outbox->Put(PackAnswer(Answer(job, i, start), update));
       }
-      bytes = PackAnswer(answer(), trained);
+      return;
     }
-    job.outbox->Put(std::move(bytes));
+    std::vector<TrainedClient> trained = clients_.Train(trainer, *job.task, job.clients, job.memories);
+    for (const size_t i : job.wanted) {
+      if (const auto& folding = job.task->task.folding; folding != nullptr) {
+        sums_.Fold(job.bout, *folding, job.fold_from, trained[i]);
+      }
+      job.outbox->Put(PackAnswer(Answer(job, i, start), trained[i]));
+    }
+  }
+
+  // Without what came of the client, who has its share of the seconds since `start`.
+  v1::ClientAnswer Answer(const Job& job, size_t i, Clock::time_point start) const {
+    v1::ClientAnswer answer;
+    answer.set_bout(job.bout);
+    answer.set_item(job.first + static_cast<int64_t>(i));
+    answer.set_seconds(std::chrono::duration<double>(Clock::now() - start).count() /
+                       static_cast<double>(job.clients.size()));
+    if (trained_) trained_(answer.seconds());
+    return answer;
   }
 
   const VirtualClients& clients_;

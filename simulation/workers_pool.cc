@@ -178,15 +178,15 @@ absl::Status WorkersPool::Train(Bout& bout, const std::function<bool()>& cancell
 }
 
 void WorkersPool::Deal(Peer& peer) {
-  std::vector<size_t> items;
+  std::vector<std::vector<size_t>> groups;
   v1::ToWorker message;
   v1::TrainClients& train = *message.mutable_train();
   Bout* bout = nullptr;
   {
     const MutexLock lock(&mutex_);
     if (!dealing_ || peer.gone || leaving_) return;
-    items = Choose(peer);
-    if (!items.empty()) {
+    groups = Choose(peer);
+    if (!groups.empty()) {
       bout = bout_;
       ++users_;
       train.set_task(told_number_);
@@ -195,20 +195,25 @@ void WorkersPool::Deal(Peer& peer) {
       train.set_fold_from(FoldFrom(*bout));
     }
   }
-  if (items.empty()) return AskForSums(peer);
+  if (groups.empty()) return AskForSums(peer);
   std::vector<std::string> memories;
   absl::Status lost;
-  for (const size_t item : items) {
-    absl::StatusOr<State> memory = bout->Recall(item);
-    lost.Update(memory.status());
-    if (!memory.ok()) break;
-    memories.push_back(PackState(*memory));
-    v1::ClientItem& entry = *train.add_items();
-    entry.set_item(static_cast<int64_t>(item));
-    entry.set_client(bout->clients()[item]);
-    const MutexLock lock(&mutex_);
-    if (const auto given = peer.given.find(item); given != peer.given.end())
-      given->second = *std::move(memory);
+  for (const std::vector<size_t>& items : groups) {
+    const size_t group = bout->GroupOf(items.front());
+    v1::ClientGroup& entry = *train.add_groups();
+    entry.set_first(static_cast<int64_t>(bout->First(group)));
+    for (size_t i = bout->First(group); i < bout->First(group + 1); ++i)
+      entry.add_clients(bout->clients()[i]);
+    for (const size_t item : items) {
+      absl::StatusOr<State> memory = bout->Recall(item);
+      lost.Update(memory.status());
+      if (!memory.ok()) break;
+      memories.push_back(PackState(*memory));
+      entry.add_items(static_cast<int64_t>(item));
+      const MutexLock lock(&mutex_);
+      if (const auto given = peer.given.find(item); given != peer.given.end())
+        given->second = *std::move(memory);
+    }
   }
   Release(lost, /*taken=*/0);
   if (!lost.ok()) return;
@@ -217,8 +222,20 @@ void WorkersPool::Deal(Peer& peer) {
   if (!sent.ok()) Lose(peer, sent);
 }
 
-std::vector<size_t> WorkersPool::Choose(Peer& peer) {
-  // Every thread has one client. Where they are short, some more, so that no thread waits for its next.
+std::vector<size_t> WorkersPool::NextGroup() {
+  std::vector<size_t> items = {waiting_.front()};
+  waiting_.pop_front();
+  if (bout_->groups() == bout_->clients().size()) return items;
+  const size_t group = bout_->GroupOf(items.front());
+  const auto others = std::stable_partition(waiting_.begin(), waiting_.end(),
+                                            [&](size_t item) { return bout_->GroupOf(item) != group; });
+  items.insert(items.end(), others, waiting_.end());
+  waiting_.erase(others, waiting_.end());
+  return items;
+}
+
+std::vector<std::vector<size_t>> WorkersPool::Choose(Peer& peer) {
+  // Every thread has one group. Where they are short, some more, so that no thread waits for its next.
   constexpr double kAheadSeconds = 0.01;
   const auto threads = static_cast<size_t>(std::max(1, peer.member.threads));
   const auto seconds = [&](size_t item) {
@@ -228,16 +245,17 @@ std::vector<size_t> WorkersPool::Choose(Peer& peer) {
   double ahead = 0;
   for (const auto& [item, memory] : peer.given) ahead += seconds(item);
   const double enough = kAheadSeconds * static_cast<double>(threads);
-  std::vector<size_t> items;
+  const size_t largest = (bout_->clients().size() + bout_->groups() - 1) / bout_->groups();
+  std::vector<std::vector<size_t>> groups;
   while (!waiting_.empty() &&
-         (peer.given.size() < threads || (peer.seconds_per_sample > 0 && ahead < enough))) {
-    const size_t item = waiting_.front();
-    waiting_.pop_front();
-    ahead += seconds(item);
-    peer.given.emplace(item, State());
-    items.push_back(item);
+         (peer.given.size() <= (threads - 1) * largest || (peer.seconds_per_sample > 0 && ahead < enough))) {
+    groups.push_back(NextGroup());
+    for (const size_t item : groups.back()) {
+      ahead += seconds(item);
+      peer.given.emplace(item, State());
+    }
   }
-  return items;
+  return groups;
 }
 
 void WorkersPool::Listen(Peer& peer, const std::shared_ptr<Collective>& collective) {
@@ -432,31 +450,24 @@ void WorkersPool::Help(Bout& bout, const std::function<bool()>& cancelled) {
     return;
   }
   own_->ForEach(own_->count(), [&](LocalTrainer& trainer, int64_t) {
-    while (const std::optional<size_t> item = NextHere(cancelled)) {
-      const absl::StatusOr<State> memory = bout.Recall(*item);
-      if (memory.ok() && bout.honest()) {
-        bout.Take(*item, clients().TrainHonestly(trainer, bout.task(), bout.clients()[*item], *memory));
-      } else if (memory.ok()) {
-        bout.Take(*item, *memory, clients().Train(trainer, bout.task(), bout.clients()[*item], *memory));
-      }
-      Release(memory.status(), /*taken=*/memory.ok() ? 1 : 0);
+    for (std::vector<size_t> items = NextHere(cancelled); !items.empty(); items = NextHere(cancelled)) {
+      const absl::Status trained = TrainHere(trainer, bout, items);
+      Release(trained, /*taken=*/trained.ok() ? items.size() : 0);
     }
   });
 }
 
-std::optional<size_t> WorkersPool::NextHere(const std::function<bool()>& cancelled) {
+std::vector<size_t> WorkersPool::NextHere(const std::function<bool()>& cancelled) {
   const MutexLock lock(&mutex_);
   while (!MustEnd()) {
     if (cancelled()) failed_.Update(absl::CancelledError("the round was cancelled"));
     if (!waiting_.empty()) {
-      const size_t item = waiting_.front();
-      waiting_.pop_front();
       ++users_;
-      return item;
+      return NextGroup();
     }
     changed_.WaitFor(&mutex_, 0.05);
   }
-  return std::nullopt;
+  return {};
 }
 
 }  // namespace muster

@@ -7,7 +7,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -22,9 +21,10 @@
 
 namespace muster {
 
-// The task goes to all workers by broadcast. Clients are dealt out longest first, to whoever is free: what a
-// client takes is foretold from its samples and from how long samples took before. Its memory travels with it
-// and back, so that rank 0 alone keeps what clients remember, and any worker can train any client.
+// The task goes to all workers by broadcast. Groups of clients are dealt out longest first, to whoever is
+// free: what a client takes is foretold from its samples and from how long samples took before. Its memory
+// travels with it and back, so that rank 0 alone keeps what clients remember, and any worker can train any
+// client.
 //
 // Where a round needs no single update, workers fold updates themselves and are asked for the sums when there
 // is nothing more for them to do; what a worker has folded counts once its sums are here.
@@ -77,7 +77,11 @@ class WorkersPool final : public VirtualClientPool {
 
   // Gives the peer as many clients as it needs to stay busy.
   void Deal(Peer& peer);
-  std::vector<size_t> Choose(Peer& peer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The items of each group that it gets.
+  std::vector<std::vector<size_t>> Choose(Peer& peer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whoever waits of the group that is next, which there is. The others of it have been answered for, or
+  // somebody has them, who did not get them together with these.
+  std::vector<size_t> NextGroup() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Listens to the peer until it is gone or the group is left.
   void Listen(Peer& peer, const std::shared_ptr<Collective>& collective);
   absl::Status Hear(Peer& peer, std::string_view bytes);
@@ -96,7 +100,8 @@ class WorkersPool final : public VirtualClientPool {
   void TellLoss(const WorkerGroup::Member& member, const std::string& why) const;
   // Trains here, or waits, until the bout is over or must be begun again.
   void Help(Bout& bout, const std::function<bool()>& cancelled);
-  std::optional<size_t> NextHere(const std::function<bool()>& cancelled);
+  // The items of a group; none: it is over.
+  std::vector<size_t> NextHere(const std::function<bool()>& cancelled);
   bool MustEnd() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LearnRate(Peer& peer, double seconds, size_t item) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // A user of the bout has done with it, having taken so many items; an error ends the run.
