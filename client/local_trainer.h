@@ -25,7 +25,7 @@ struct TrainerOptions {
   int64_t batch_size = 20;
   bool shuffle = true;
   LossKind loss = LossKind::kCrossEntropy;
-  bool static_plan = true;  // train without autograd where the model allows (learning/plan.h)
+  bool static_plan = true;  // no autograd where the model allows (learning/plan.h, client/batched_trainer.h)
   PluginConfig optimizer;
   OptimizerState optimizer_state = OptimizerState::kReset;
   PluginConfig gradient_noise = {.name = "none",
