@@ -17,10 +17,18 @@ absl::StatusOr<Payload> EncodeExtra(const std::string& name, std::span<const flo
   return identity->Compress(values, ExtraLayout(name, static_cast<int64_t>(values.size())), key);
 }
 
+absl::StatusOr<Payload> EncodeOnDevice(const Compressor& compressor, std::shared_ptr<const DeviceVector> x,
+                                       const Layout& layout, const RandomKey& key, bool leave) {
+  if (compressor.codec() != kIdentityCodec) return compressor.CompressOnDevice(*x, layout, key);
+  Payload payload{.bytes = PayloadHeader(kIdentityCodec, layout), .on_device = std::move(x)};
+  if (!leave) MUSTER_RETURN_IF_ERROR(FetchPayload(payload));
+  return payload;
+}
+
 }  // namespace
 
 bool TaskRunner::Run(Trainer& trainer, const ErrorFeedback& feedback, TrainingJob job, ConstParameters global,
-                     const State& memory, LocalUpdate& update, TaskFailure& failure) {
+                     const State& memory, LocalUpdate& update, TaskFailure& failure, bool leave_on_device) {
   const auto fail = [&failure](const char* stage, const absl::Status& status) {
     failure = {stage, status};
     return false;
@@ -38,7 +46,7 @@ bool TaskRunner::Run(Trainer& trainer, const ErrorFeedback& feedback, TrainingJo
   State refused = encoders;
   const bool stayed = trained->on_device != nullptr;
   absl::StatusOr<Payload> payload =
-      stayed ? compressor->CompressOnDevice(*trained->on_device, trainer.layout(), key)
+      stayed ? EncodeOnDevice(*compressor, trained->on_device, trainer.layout(), key, leave_on_device)
              : feedback.Encode(delta_, key, encoders);
   if (!payload.ok()) return fail("compress", payload.status());
   const absl::Status status = stayed ? absl::OkStatus() : feedback.Refused(delta_, refused);

@@ -32,9 +32,9 @@ class TaskRunner {
  public:
   // `memory` is what the client remembers from before. On failure returns false and fills in `failure`; the
   // client goes on remembering what it did. An update that lies on a device is encoded there, if nothing is
-  // remembered of it.
+  // remembered of it; if it is sent as it is and the caller has it so, it stays there (Payload::on_device).
   bool Run(Trainer& trainer, const ErrorFeedback& feedback, TrainingJob job, ConstParameters global,
-           const State& memory, LocalUpdate& update, TaskFailure& failure);
+           const State& memory, LocalUpdate& update, TaskFailure& failure, bool leave_on_device = false);
 
  private:
   std::vector<float> delta_;

@@ -66,6 +66,28 @@ at::Tensor UpperNoiseBits(const at::Tensor& a, const at::Tensor& b, const at::Te
   return x.bitwise_xor_(ShiftRight(x, 15)).mul_(std::bit_cast<int32_t>(0x846ca68bU));
 }
 
+class TensorSum final : public DeviceSum {
+ public:
+  explicit TensorSum(at::Tensor values) : values_(std::move(values)) {}
+
+  at::Tensor& values() { return values_; }
+
+  absl::Status MoveTo(std::span<int64_t> sum) override {
+    try {
+      const at::Tensor here = values_.cpu();
+      const int64_t* const first = here.data_ptr<int64_t>();
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += first[i];
+      values_.zero_();
+      return absl::OkStatus();
+    } catch (const std::exception& e) {
+      return FromException(e);
+    }
+  }
+
+ private:
+  at::Tensor values_;  // [size] int64; no work on it is under way
+};
+
 class TensorVector final : public DeviceVector {
  public:
   TensorVector(at::Tensor values, std::optional<c10::Stream> stream)
@@ -130,6 +152,20 @@ class TensorVector final : public DeviceVector {
       if (levels == 1) return Pack(codes, 5, 3, 1);
       const int width = std::bit_width(2U * static_cast<unsigned>(levels));
       return Pack(codes, 8, int64_t{1} << width, width);
+    });
+  }
+
+  absl::Status AddTo(double scale, std::unique_ptr<DeviceSum>& sum) const override {
+    return There([&]() -> absl::Status {
+      if (sum == nullptr) {
+        sum = std::make_unique<TensorSum>(at::zeros({size()}, values_.options().dtype(at::kLong)));
+      }
+      auto* const there = dynamic_cast<TensorSum*>(sum.get());
+      if (there == nullptr) return InternalError("a sum on another device");
+      at::Tensor term = values_.to(at::kDouble);
+      there->values().add_(term.mul_(scale).round_().to(at::kLong));
+      if (stream_) stream_->synchronize();  // the next term may come in another queue
+      return absl::OkStatus();
     });
   }
 

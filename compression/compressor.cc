@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "compression/codec_table.h"
@@ -25,8 +28,6 @@ absl::Status Compressor::Fold(std::string_view data, double weight, const Layout
 }
 
 namespace {
-
-constexpr uint8_t kIdentityCodec = 1;
 
 // A dense payload in a file, folded piece by piece: its pages leave memory behind the reader. The same bits
 // as in one go.
@@ -53,13 +54,44 @@ absl::Status FoldMapped(const Payload& payload, std::string_view data, double we
   return absl::OkStatus();
 }
 
+absl::Status FoldOnDevice(const DeviceVector& x, double weight, ExactSum& sum) {
+  MUSTER_ASSIGN_OR_RETURN(const std::vector<float> largest, x.LargestMagnitudes(x.size()));
+  if (!(largest.front() <= ExactSum::kLargest)) {  // the host's message names the element
+    std::vector<float> copy(static_cast<size_t>(x.size()));
+    MUSTER_RETURN_IF_ERROR(x.Copy(copy));
+    return sum.Add(copy, weight);
+  }
+  return sum.AddOnDevice(weight, largest.front(), [&x](double scale, std::unique_ptr<DeviceSum>& on_device) {
+    return x.AddTo(scale, on_device);
+  });
+}
+
+absl::Status CheckOnDevice(const Payload& payload, const PayloadView& view, const Layout& layout) {
+  if (view.codec == kIdentityCodec && payload.on_device->size() == layout.size) return absl::OkStatus();
+  return InvalidInput("a payload on a device is not the vector that its header says");
+}
+
 }  // namespace
+
+absl::Status FetchPayload(Payload& payload) {
+  if (payload.on_device == nullptr) return absl::OkStatus();
+  std::string bytes(static_cast<size_t>(payload.size()), '\0');
+  std::copy_n(payload.bytes.begin(), kPayloadHeaderBytes, bytes.begin());
+  MUSTER_RETURN_IF_ERROR(payload.on_device->Copy({reinterpret_cast<float*>(&bytes[kPayloadHeaderBytes]),
+                                                  static_cast<size_t>(payload.on_device->size())}));
+  payload = {.bytes = std::move(bytes)};
+  return absl::OkStatus();
+}
 
 absl::Status FoldPayload(const Payload& payload, double weight, const Layout& layout, ExactSum& sum) {
   MUSTER_ASSIGN_OR_RETURN(const PayloadView view, ParsePayload(payload, layout));
   MUSTER_ASSIGN_OR_RETURN(const Compressor* compressor, FindCodec(view.codec));
   if (sum.size() != layout.size) {
     return InvalidInput(absl::StrCat("update has ", layout.size, " elements, the sum has ", sum.size()));
+  }
+  if (payload.on_device != nullptr) {
+    MUSTER_RETURN_IF_ERROR(CheckOnDevice(payload, view, layout));
+    return FoldOnDevice(*payload.on_device, weight, sum);
   }
   const bool dense = view.codec == kIdentityCodec &&
                      view.data.size() == static_cast<size_t>(layout.size) * sizeof(float) &&
@@ -72,7 +104,12 @@ absl::StatusOr<std::vector<float>> DecodePayload(const Payload& payload, const L
   MUSTER_ASSIGN_OR_RETURN(const PayloadView view, ParsePayload(payload, layout));
   MUSTER_ASSIGN_OR_RETURN(const Compressor* compressor, FindCodec(view.codec));
   std::vector<float> out(static_cast<size_t>(layout.size));
-  MUSTER_RETURN_IF_ERROR(compressor->Decode(view.data, layout, out));
+  if (payload.on_device != nullptr) {
+    MUSTER_RETURN_IF_ERROR(CheckOnDevice(payload, view, layout));
+    MUSTER_RETURN_IF_ERROR(payload.on_device->Copy(out));
+  } else {
+    MUSTER_RETURN_IF_ERROR(compressor->Decode(view.data, layout, out));
+  }
   MUSTER_RETURN_IF_ERROR(CheckFinite(out));
   return out;
 }

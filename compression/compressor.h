@@ -66,6 +66,9 @@ class Compressor {
 // it; its decoder needs no options. Both refuse NaN and infinity.
 absl::Status FoldPayload(const Payload& payload, double weight, const Layout& layout, ExactSum& sum);
 absl::StatusOr<std::vector<float>> DecodePayload(const Payload& payload, const Layout& layout);
+// Brings what lies on a device to payload.bytes. On failure, an error of the device, the payload is as it
+// was.
+absl::Status FetchPayload(Payload& payload);
 
 // INVALID_ARGUMENT names the first element that is NaN or infinite, counting from `first`, or says that x is
 // not of the layout's size.

@@ -5,11 +5,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "compression/noise.h"
+#include "core/exact_sum.h"
 #include "core/status.h"
 
 namespace muster {
@@ -52,6 +54,9 @@ class DeviceVector {
   // compression/levels.h says. 1 <= levels <= 127.
   virtual absl::StatusOr<Packed> RoundToLevels(int64_t bucket, int levels, std::span<const float> inverses,
                                                std::span<const NoiseKey> noise) const = 0;
+
+  // As ExactSum::AddOnDevice asks for it. `sum` is none, or of a vector on the same device.
+  virtual absl::Status AddTo(double scale, std::unique_ptr<DeviceSum>& sum) const = 0;
 };
 
 }  // namespace muster

@@ -9,7 +9,7 @@ namespace {
 
 class Identity final : public Compressor {
  public:
-  uint8_t codec() const override { return 1; }
+  uint8_t codec() const override { return kIdentityCodec; }
 
   Traits traits(const Layout& layout) const override {
     return {.omega = 0, .delta = 1, .bytes = static_cast<int64_t>(kPayloadHeaderBytes + Bytes(layout))};
@@ -22,18 +22,6 @@ class Identity final : public Compressor {
     payload.bytes = PayloadHeader(codec(), layout);
     payload.bytes.reserve(kPayloadHeaderBytes + x.size_bytes());
     payload.bytes.append(reinterpret_cast<const char*>(x.data()), x.size_bytes());
-    return payload;
-  }
-
-  absl::StatusOr<Payload> CompressOnDevice(const DeviceVector& x, const Layout& layout,
-                                           const RandomKey& key) const override {
-    if (x.size() != layout.size) return Compressor::CompressOnDevice(x, layout, key);
-    Payload payload{PayloadHeader(codec(), layout)};
-    payload.bytes.resize(kPayloadHeaderBytes + Bytes(layout));
-    const std::span<float> values(reinterpret_cast<float*>(&payload.bytes[kPayloadHeaderBytes]),
-                                  static_cast<size_t>(layout.size));
-    MUSTER_RETURN_IF_ERROR(x.Copy(values));
-    MUSTER_RETURN_IF_ERROR(CheckFinite(values));
     return payload;
   }
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "compression/device_vector.h"
 
 namespace muster {
 namespace {
@@ -20,6 +21,11 @@ T Read(std::string_view bytes, size_t at) {
 }
 
 }  // namespace
+
+int64_t Payload::size() const {
+  const auto here = static_cast<int64_t>(view().size());
+  return on_device != nullptr ? here + on_device->size() * static_cast<int64_t>(sizeof(float)) : here;
+}
 
 std::string PayloadHeader(uint8_t codec, const Layout& layout) {
   std::string header(kPayloadHeaderBytes, '\0');

@@ -13,6 +13,8 @@
 
 namespace muster {
 
+class DeviceVector;
+
 // Self-describing bytes. Layout, little-endian:
 //   0  u16  magic 0x554D ("MU")      2  u8  version (1)     3  u8  codec id
 //   4  u32  reserved, 0              8  u64 layout fingerprint
@@ -23,14 +25,21 @@ struct Payload {
   std::shared_ptr<const MappedFile> mapped = nullptr;
   size_t begin = 0;
   size_t length = 0;
+  // Instead of what follows the header: a whole vector, as `identity` sends it, that lies on a device.
+  // FetchPayload brings it; whoever decodes or folds the payload need not.
+  std::shared_ptr<const DeviceVector> on_device = nullptr;
 
+  // Of one on a device the header alone.
   std::string_view view() const {
     return mapped ? mapped->bytes().substr(begin, length) : std::string_view(bytes);
   }
-  int64_t size() const { return static_cast<int64_t>(view().size()); }
+  // Of all of it, wherever it lies.
+  int64_t size() const;
 };
 
 inline constexpr size_t kPayloadHeaderBytes = 24;
+
+inline constexpr uint8_t kIdentityCodec = 1;  // values as they are
 
 // Bytes of the whole model as a payload without compression.
 int64_t ModelBytes(const Layout& layout);

@@ -111,6 +111,24 @@ void ExactSum::Term::AddSigns(int64_t offset, std::span<const uint8_t> signs, in
   AddSigned(sum_.data() + offset, signs.data(), static_cast<size_t>(count), std::llrint(magnitude * scale_));
 }
 
+absl::Status ExactSum::AddOnDevice(double weight, float largest, Adder add) {
+  MUSTER_ASSIGN_OR_RETURN(const Term term, StartTerm(weight, largest));
+  const absl::Status added = add(term.scale_, on_device_);
+  if (!added.ok()) TakeBack(term);
+  return added;
+}
+
+absl::Status ExactSum::Settle() const {
+  if (on_device_ == nullptr) return absl::OkStatus();
+  MUSTER_RETURN_IF_ERROR(on_device_->MoveTo(std::span(words_).first(words_.size() - kCounts)));
+  on_device_.reset();
+  return absl::OkStatus();
+}
+
+std::span<int64_t> ExactSum::words() {
+  return Settle().ok() ? std::span<int64_t>(words_) : std::span<int64_t>();
+}
+
 absl::Status ExactSum::Merge(const ExactSum& other) {
   if (other.size() != size() || other.bound_ != bound_) {
     return InvalidInput("partial sums of different sizes or weight bounds cannot be merged");
@@ -118,6 +136,7 @@ absl::Status ExactSum::Merge(const ExactSum& other) {
   if (other.weights() > kMostWeight - weights()) {
     return InvalidInput(absl::StrCat("weights sum to more than their bound ", bound_));
   }
+  MUSTER_RETURN_IF_ERROR(other.Settle());
   for (size_t i = 0; i < words_.size(); ++i) words_[i] += other.words_[i];
   return absl::OkStatus();
 }
@@ -127,6 +146,7 @@ double ExactSum::total_weight() const { return static_cast<double>(weights()) / 
 absl::Status ExactSum::Mean(std::span<float> out) const { return Quotient(total_weight(), out); }
 
 absl::StatusOr<std::vector<float>> ExactSum::TakeMean() && {
+  MUSTER_RETURN_IF_ERROR(Settle());
   constexpr size_t kBlock = size_t{1} << 22;  // elements
   const std::span<int64_t> sum = elements();
   std::vector<float> mean;
@@ -145,6 +165,7 @@ absl::StatusOr<std::vector<float>> ExactSum::TakeMean() && {
 }
 
 absl::Status ExactSum::Quotient(double divisor, std::span<float> out) const {
+  MUSTER_RETURN_IF_ERROR(Settle());
   if (!(divisor > 0)) return absl::FailedPreconditionError("no update with a positive weight was added");
   const std::span<const int64_t> sum = elements();
   if (out.size() != sum.size()) return InvalidInput("output size does not match the sum");

@@ -6,13 +6,23 @@
 #define MUSTER_CORE_EXACT_SUM_H_
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "core/huge_pages.h"
 #include "core/status.h"
 
 namespace muster {
+
+// What was added to a sum in the memory of a device. One thread at a time.
+class DeviceSum {
+ public:
+  virtual ~DeviceSum() = default;
+  // sum += it, element by element and modulo 2^64; it is 0 then. INTERNAL for an error of the device.
+  virtual absl::Status MoveTo(std::span<int64_t> sum) = 0;
+};
 
 // sum_i w_i * x_i for float32 vectors x_i and weights 0 <= w_i with sum_i w_i <= `total_weight_bound`.
 //
@@ -27,6 +37,13 @@ class ExactSum {
   // negative, not finite or over the bound, an element that is NaN, infinite or beyond 2^20 (the message
   // names the element).
   absl::Status Add(std::span<const float> x, double weight);
+
+  // The same for a vector on a device whose LargestMagnitude is `largest`, as StartTerm for what is refused.
+  // `add` rounds every x_i * scale to the nearest integer, ties to even, and adds it to the device's sum,
+  // which it makes where there is none yet. Whatever reads the sum brings that here first; it fails as the
+  // device does.
+  using Adder = absl::FunctionRef<absl::Status(double scale, std::unique_ptr<DeviceSum>& on_device)>;
+  absl::Status AddOnDevice(double weight, float largest, Adder add);
 
   // One weighted term that comes in pieces, for decoders that never hold the whole vector. Elements that are
   // not mentioned are 0. Adding the pieces gives the bits of Add() on the whole. The caller has checked what
@@ -69,8 +86,9 @@ class ExactSum {
   // Adds the other's terms. Both must have the same size and bound.
   absl::Status Merge(const ExactSum& other);
   // The whole sum as integers, for other processes: adding those of another sum of the same size and bound to
-  // them, one by one and modulo 2^64, is what Merge does. size() + 2 of them; they belong to the sum.
-  std::span<int64_t> words() { return words_; }
+  // them, one by one and modulo 2^64, is what Merge does. size() + 2 of them, none where a device fails; they
+  // belong to the sum.
+  std::span<int64_t> words();
 
   int64_t size() const { return static_cast<int64_t>(words_.size()) - kCounts; }
   // Sum of the weights added so far, exact to 2^-60 of the bound.
@@ -94,8 +112,12 @@ class ExactSum {
     words_.back() += terms;
   }
 
+  // Brings what lies on a device to words_: for readers, who cannot tell where terms were added.
+  absl::Status Settle() const;
+
   // The elements, then the sum of w / bound_ in units of 2^-60, then the number of terms.
-  std::vector<int64_t, HugePages<int64_t>> words_;
+  mutable std::vector<int64_t, HugePages<int64_t>> words_;
+  mutable std::unique_ptr<DeviceSum> on_device_;
   double bound_;  // power of two, >= total_weight_bound
 };
 

@@ -13,10 +13,6 @@ namespace {
 
 constexpr char kAdversary[] = "adversary";  // its part of what a client remembers
 
-ClientFailure Failure(ClientId client, const std::string& stage, const absl::Status& status) {
-  return {client, stage, absl::StatusCodeToString(status.code()), Message(status)};
-}
-
 // A client that lies about what it trained. All outlive it.
 class LyingTrainer final : public Trainer {
  public:
@@ -67,6 +63,10 @@ class TrainedBefore final : public Trainer {
 };
 
 }  // namespace
+
+ClientFailure Failure(ClientId client, const std::string& stage, const absl::Status& status) {
+  return {client, stage, absl::StatusCodeToString(status.code()), Message(status)};
+}
 
 std::vector<ClientInfo> VirtualClients::Describe(bool labels) const {
   std::vector<ClientInfo> clients;
@@ -172,7 +172,8 @@ TrainedClient VirtualClients::TrainBy(Trainer& honest, const VirtualTask& virtua
   thread_local TaskRunner runner;
   LocalUpdate update;
   TaskFailure failure;
-  if (!runner.Run(*trained, feedback_, Job(task, client), *task.model, memory, update, failure)) {
+  if (!runner.Run(*trained, feedback_, Job(task, client), *task.model, memory, update, failure,
+                  /*leave_on_device=*/task.folding != nullptr)) {
     return untrained(failure.stage, failure.status);
   }
   TrainedClient result{.outcome = ClientFailure(),

@@ -33,6 +33,9 @@ struct VirtualTask {
   std::map<int, Collusion> collusions = {};
 };
 
+// `client` failed in `stage` with `status`.
+ClientFailure Failure(ClientId client, const std::string& stage, const absl::Status& status);
+
 // What came of one client's training.
 struct TrainedClient {
   Outcome outcome;  // its download_bytes are not filled in
@@ -62,7 +65,8 @@ class VirtualClients {
   // How many clients are trained at once for the task, at most.
   int64_t Group(const Task& task) const;
   // Trains a group of clients, Group(task) at most, each from what it remembers. The results' bits depend on
-  // the arguments alone, but for the seconds; in a group on all of its clients.
+  // the arguments alone, but for the seconds; in a group on all of its clients. Where the task has a Folding,
+  // payloads may stay on a device.
   std::vector<TrainedClient> Train(LocalTrainer& trainer, const VirtualTask& task,
                                    std::span<const ClientId> clients, std::span<const State> memories) const;
   // The update that the client would have if it did not lie. Errors as LocalTrainer::Train.

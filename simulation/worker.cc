@@ -213,6 +213,10 @@ class Worker {
       if (const auto& folding = job.task->task.folding; folding != nullptr) {
         sums_.Fold(job.bout, *folding, job.fold_from, trained[i]);
       }
+      if (auto* update = std::get_if<Update>(&trained[i].outcome)) {
+        const absl::Status fetched = FetchPayload(update->payload);
+        if (!fetched.ok()) trained[i].outcome = Failure(job.clients[i], "compress", fetched);
+      }
       job.outbox->Put(PackAnswer(Answer(job, i, start), trained[i]));
     }
   }

@@ -52,6 +52,10 @@ class Watched final : public DeviceVector {
     return x_->RoundToLevels(bucket, levels, inverses, noise);
   }
 
+  absl::Status AddTo(double scale, std::unique_ptr<DeviceSum>& sum) const override {
+    return x_->AddTo(scale, sum);
+  }
+
  private:
   const std::shared_ptr<const DeviceVector> x_;
   mutable bool copied_ = false;

@@ -60,7 +60,7 @@ class EveryCompressor : public ::testing::TestWithParam<PluginConfig> {
   // Fold and decode both refuse it, and the sum does not change.
   void ExpectRefused(const Payload& payload, const Layout& layout, const std::string& what) const {
     const ExactSum before = StartedSum(layout.size);
-    ExactSum sum = before;
+    ExactSum sum = StartedSum(layout.size);
     EXPECT_EQ(FoldPayload(payload, 1, layout, sum).code(), absl::StatusCode::kInvalidArgument) << what;
     EXPECT_TRUE(Same(sum, before)) << what;
     EXPECT_EQ(DecodePayload(payload, layout).status().code(), absl::StatusCode::kInvalidArgument) << what;
@@ -192,7 +192,7 @@ TEST_P(EveryCompressor, SurvivesDamagedData) {
       damaged.bytes[at] = static_cast<char>(random.Below(256));
     }
     const ExactSum before = StartedSum(64);
-    ExactSum sum = before;
+    ExactSum sum = StartedSum(64);
     const absl::Status folded = FoldPayload(damaged, 1, layout, sum);
     const auto decoded = DecodePayload(damaged, layout);
     if (!folded.ok()) {
@@ -211,7 +211,7 @@ TEST_P(EveryCompressor, ABadWeightLeavesNoTrace) {
   const Payload payload = Compressed(Update(64), layout);
   for (const double weight : {-1.0, 100.0, std::nan(""), std::numeric_limits<double>::infinity()}) {
     const ExactSum before = StartedSum(64);
-    ExactSum sum = before;
+    ExactSum sum = StartedSum(64);
     EXPECT_FALSE(FoldPayload(payload, weight, layout, sum).ok());
     EXPECT_TRUE(Same(sum, before));
   }

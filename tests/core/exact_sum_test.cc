@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <vector>
 
@@ -77,7 +78,8 @@ TEST(ExactSum, EveryOrderAndEveryMergeGivesTheSameBits) {
   Random random({.seed = 2});
   for (int trial = 0; trial < 10; ++trial) {
     random.Shuffle(std::span<Term>(terms));
-    std::vector<ExactSum> parts(1 + trial, ExactSum(50, bound));
+    std::vector<ExactSum> parts;
+    for (int part = 0; part <= trial; ++part) parts.emplace_back(50, bound);
     for (const Term& term : terms)
       ASSERT_TRUE(parts[random.Below(parts.size())].Add(term.x, term.weight).ok());
     ExactSum whole(50, bound);
@@ -210,6 +212,61 @@ TEST_P(ExactSumPieces, GiveTheBitsOfTheWhole) {
   EXPECT_EQ(pieces.total_weight(), whole.total_weight());
 }
 INSTANTIATE_TEST_SUITE_P(Magnitudes, ExactSumPieces, ::testing::Values(0x1.0p-30f, 0.01f, 3.0f, 0x1.0p20f));
+
+// Three times 2^40 in every element, or nothing at all.
+class FakeDevice final : public DeviceSum {
+ public:
+  explicit FakeDevice(bool fails) : fails_(fails) {}
+  absl::Status MoveTo(std::span<int64_t> sum) override {
+    if (fails_) return InternalError("the device is lost");
+    for (int64_t& value : sum) value += int64_t{3} << 40;
+    return absl::OkStatus();
+  }
+
+ private:
+  const bool fails_;
+};
+
+TEST(ExactSum, WhatLiesOnADeviceIsPartOfTheSumOnce) {
+  ExactSum sum(2, 4);
+  ASSERT_TRUE(sum.Add(std::vector<float>{1, 2}, 2).ok());
+  const auto add = [](double scale, std::unique_ptr<DeviceSum>& on_device) {
+    EXPECT_EQ(scale, 0x1.0p39);
+    on_device = std::make_unique<FakeDevice>(/*fails=*/false);
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(sum.AddOnDevice(2, 6, add).ok());
+  EXPECT_EQ(sum.terms(), 2);
+  for (int time = 0; time < 2; ++time) EXPECT_EQ(Mean(sum), (std::vector<float>{3.5, 4}));
+}
+
+TEST(ExactSum, ALostDeviceIsAnErrorForWhoeverReadsTheSum) {
+  ExactSum sum(2, 4), other(2, 4);
+  const auto add = [](double /*scale*/, std::unique_ptr<DeviceSum>& on_device) {
+    on_device = std::make_unique<FakeDevice>(/*fails=*/true);
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(sum.AddOnDevice(1, 1, add).ok());
+  std::vector<float> out(2);
+  EXPECT_EQ(sum.Mean(out).code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(sum.Quotient(1, out).code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(other.Merge(sum).code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(other.terms(), 0);
+  EXPECT_TRUE(sum.words().empty());
+  EXPECT_EQ(std::move(sum).TakeMean().status().code(), absl::StatusCode::kInternal);
+}
+
+TEST(ExactSum, ATermThatADeviceCouldNotAddLeavesNoTrace) {
+  ExactSum sum(2, 4);
+  const auto fail = [](double, std::unique_ptr<DeviceSum>&) -> absl::Status {
+    return InternalError("out of memory");
+  };
+  EXPECT_EQ(sum.AddOnDevice(1, 1, fail).code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(sum.AddOnDevice(1, 0x1.1p20f, fail).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(sum.AddOnDevice(5, 1, fail).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(sum.terms(), 0);
+  EXPECT_EQ(sum.total_weight(), 0);
+}
 
 TEST(ExactSum, ATermThatCannotBeStartedLeavesNoTrace) {
   ExactSum sum(1, 4);

@@ -1,14 +1,17 @@
 // Updates that a worker folds itself: which ones, and that their sums are the round's.
 #include "simulation/local_sums.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "client/tensor_vector.h"
 #include "compression/compressor.h"
 
 namespace muster {
@@ -56,6 +59,33 @@ TEST_F(LocalSumsTest, TheSumsAreThoseOfAnAggregatorThatWasGivenTheUpdates) {
   const std::span<const int64_t> sums = given->Sums(), wanted = (*expected)->Sums();
   EXPECT_TRUE(std::equal(sums.begin(), sums.end(), wanted.begin(), wanted.end()));
   EXPECT_EQ(sums_.Give(5), nullptr);  // once
+}
+
+TEST_F(LocalSumsTest, AnUpdateOnADeviceIsFoldedThereOrStaysThere) {
+  TrainedClient there = Trained(1, 2), here = Trained(1, 2);
+  const auto move = [this](TrainedClient& trained) {
+    auto& payload = std::get<Update>(trained.outcome).payload;
+    const auto values = *DecodePayload(payload, layout_);
+    payload = {.bytes = PayloadHeader(kIdentityCodec, layout_),
+               .on_device = MakeDeviceVector(at::tensor(values, at::kFloat), std::nullopt)};
+  };
+  move(there);
+  LocalSums host{{.name = "fedavg", .options = {}}, layout_};
+  sums_.Fold(1, folding_, /*from=*/1, there);
+  host.Fold(1, folding_, /*from=*/1, here);
+  ASSERT_TRUE(UpdateOf(there).folded.has_value());
+  EXPECT_EQ(UpdateOf(there).payload.on_device, nullptr);
+  EXPECT_EQ(UpdateOf(there).upload_bytes(), UpdateOf(here).upload_bytes());
+  EXPECT_EQ(UpdateOf(there).folded->norm, UpdateOf(here).folded->norm);
+  TrainedClient bad = Trained(2, 3e6F);  // out of the sum's range
+  move(bad);
+  sums_.Fold(1, folding_, /*from=*/1, bad);
+  EXPECT_FALSE(UpdateOf(bad).folded);
+  EXPECT_NE(UpdateOf(bad).payload.on_device, nullptr);
+  const auto given = sums_.Give(1), wanted = host.Give(1);
+  ASSERT_TRUE(given != nullptr && wanted != nullptr);
+  const std::span<const int64_t> sums = given->Sums(), expected = wanted->Sums();
+  EXPECT_TRUE(std::equal(sums.begin(), sums.end(), expected.begin(), expected.end()));
 }
 
 TEST_F(LocalSumsTest, WhatTheRoundNeedsWholeStaysWhole) {

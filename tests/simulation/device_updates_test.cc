@@ -1,0 +1,62 @@
+// Whole federations whose updates lie on a device until they are encoded or folded. The CPU serves as the
+// device.
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "core/config.h"
+#include "simulation/simulated_federation.h"
+
+namespace muster {
+namespace {
+
+std::vector<float> Model(const std::vector<std::string>& overrides, int workers, bool device = true) {
+  constexpr char kYaml[] = R"(
+seed: 2
+data: {dataset: {name: rings, samples: 400}, clients: 8, partition: {name: dirichlet, alpha: 0.5}}
+model: {name: mlp, hidden: [8]}
+training: {epochs: 1, batch_size: 10, static_plan: false, optimizer: {name: sgd, learning_rate: 0.05}}
+federation: {rounds: 3, participation: {name: fixed, clients: 4}}
+)";
+  v1::Experiment config;
+  EXPECT_EQ(Message(LoadConfig(kYaml, "device", ".", overrides, config)), "");
+  const auto federation = SimulatedFederation::Create(
+      config, workers, device ? std::make_shared<ComputeDevice>(at::kCPU) : nullptr);
+  EXPECT_TRUE(federation.ok()) << federation.status();
+  auto model = (*federation)->Run(nullptr, "", {});
+  EXPECT_TRUE(model.ok()) << model.status();
+  return model.ok() ? *std::move(model) : std::vector<float>();
+}
+
+TEST(DeviceUpdatesTest, WorkersDoNotChangeABit) {
+  for (const char* compressor :
+       {"identity", "sign", "{name: top_k, ratio: 0.2}", "{name: quantize, bits: 4}"}) {
+    const std::vector<std::string> overrides = {absl::StrCat("training.compressor=", compressor),
+                                                "simulation.lose_updates=0.2"};
+    const std::vector<float> alone = Model(overrides, 1);
+    EXPECT_FALSE(alone.empty());
+    EXPECT_EQ(Model(overrides, 3), alone) << compressor;
+  }
+}
+
+// What zstd packs without loss is folded with the host.
+TEST(DeviceUpdatesTest, FoldedOnTheDeviceHaveTheBitsOfTheHostsFold) {
+  const std::vector<float> there = Model({"training.compressor=identity"}, 2);
+  EXPECT_EQ(Model({"training.compressor=zstd"}, 2), there);
+  EXPECT_FALSE(there.empty());
+}
+
+// The steps differ from the host's in rounding; what is made of their update does not. A client that lies
+// sees its update whole, and one that remembers what it did not send does so.
+TEST(DeviceUpdatesTest, EndWhereThoseOfTheHostEnd) {
+  for (const char* what :
+       {"training.compressor=identity", "training.compressor={name: top_k, ratio: 0.2}",
+        "training.error_feedback=ef14", "simulation.adversaries=[{name: sign_flip, fraction: 1}]",
+        "training.method=fednova"}) {
+    const std::vector<float> host = Model({what}, 1, /*device=*/false), there = Model({what}, 1);
+    ASSERT_EQ(host.size(), there.size());
+    for (size_t i = 0; i < host.size(); ++i) EXPECT_NEAR(host[i], there[i], 1e-5) << what;
+  }
+}
+
+}  // namespace
+}  // namespace muster
