@@ -1,5 +1,5 @@
 // Updates that are folded where they lie, against the host's fold of the same update. The CPU serves as the
-// device.
+// device; DeviceVectorGpuTest is for real ones, which encode there, too.
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 
@@ -14,6 +14,7 @@
 #include "client/tensor_vector.h"
 #include "compression/error_feedback.h"
 #include "core/random.h"
+#include "learning/device.h"
 #include "tests/compression/cases.h"
 
 namespace muster {
@@ -24,10 +25,10 @@ using ::testing::HasSubstr;
 
 constexpr int64_t kSize = 1000;
 
-Payload OnDevice(const std::vector<float>& x) {
+Payload OnDevice(const std::vector<float>& x, at::Device place = at::kCPU) {
   const Layout layout = TestLayout(static_cast<int64_t>(x.size()));
   return {.bytes = PayloadHeader(kIdentityCodec, layout),
-          .on_device = MakeDeviceVector(at::tensor(x, at::kFloat), std::nullopt)};
+          .on_device = MakeDeviceVector(at::tensor(x, at::kFloat).to(place), std::nullopt)};
 }
 Payload OnHost(const std::vector<float>& x) {
   Payload payload{PayloadHeader(kIdentityCodec, TestLayout(static_cast<int64_t>(x.size())))};
@@ -191,6 +192,34 @@ TEST(DeviceFoldingTest, OnlyWhatIsSentAsItIsStaysAndOnlyIfTheCallerHasItSo) {
       EXPECT_TRUE(bytes[0] == bytes[1]);
     }
   }
+}
+
+// A real one, where there is one.
+TEST(DeviceVectorGpuTest, EncodesAndFoldsAsTheHostDoes) {
+  const auto device = ComputeDevice::Find("cuda", 0);
+  if (!device.ok()) GTEST_SKIP() << device.status();
+  const at::Device place = (*device)->place();
+  ExactSum host(kSize, 64), there(kSize, 64);
+  for (const std::vector<float>& x : Vectors()) {
+    ASSERT_TRUE(FoldPayload(OnHost(x), 8, kLayout, host).ok());
+    ASSERT_TRUE(FoldPayload(OnDevice(x, place), 8, kLayout, there).ok());
+    std::vector<PluginConfig> configs = {{"top_k", {}}, {"ternary", {}}};
+    for (int64_t bits = 2; bits <= 8; ++bits) {
+      configs.push_back({"quantize", {{"bits", bits}, {"bucket", int64_t{60}}}});
+    }
+    for (const PluginConfig& config : configs) {
+      const auto compressor = MakeCompressor(config);
+      const auto expected = compressor->Compress(x, kLayout, RandomKey());
+      const auto encoded = compressor->CompressOnDevice(*OnDevice(x, place).on_device, kLayout, RandomKey());
+      ASSERT_TRUE(expected.ok() && encoded.ok()) << encoded.status();
+      EXPECT_TRUE(encoded->bytes == expected->bytes) << Describe(config);
+    }
+    const auto signs = MakeCompressor({"sign", {{"scale", std::string("none")}}});
+    const auto encoded = signs->CompressOnDevice(*OnDevice(x, place).on_device, kLayout, RandomKey());
+    ASSERT_TRUE(encoded.ok()) << encoded.status();
+    EXPECT_TRUE(encoded->bytes == signs->Compress(x, kLayout, RandomKey())->bytes);
+  }
+  EXPECT_THAT(there.words(), ElementsAreArray(host.words()));
 }
 
 }  // namespace
