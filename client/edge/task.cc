@@ -24,7 +24,6 @@ constexpr size_t kMaxFailureBytes = 1000;
 constexpr int kMaxVectors = 64;
 constexpr int kMaxStatistics = 64;
 constexpr int kMaxDeltas = 10'000;
-constexpr uint8_t kIdentityCodec = 1;
 constexpr char kHeldModel[] = "/model";  // a State: the model by its federation's id, and its version
 constexpr char kVersion[] = "version";
 

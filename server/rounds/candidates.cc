@@ -72,7 +72,6 @@ absl::Status RoundEngine::RememberUpdates(const Round& round) {
 }
 
 Update RoundEngine::RememberedUpdate(const ClientInfo& client) const {
-  constexpr uint8_t kIdentityCodec = 1;
   Update update{.client = client.id,
                 .num_samples = client.num_samples,
                 .payload = {.bytes = PayloadHeader(kIdentityCodec, *parts_.layout)},

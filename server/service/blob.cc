@@ -9,8 +9,6 @@
 namespace muster {
 namespace {
 
-constexpr uint8_t kIdentityCodec = 1;
-
 SharedBytes ValuesOf(std::shared_ptr<const std::vector<float>> values) {
   const std::string_view bytes(reinterpret_cast<const char*>(values->data()), values->size() * sizeof(float));
   return {bytes, std::move(values)};
