@@ -36,6 +36,7 @@ class Convolution {
   // outputs() channels of kernel x kernel; with `pool` every 2 x 2 pixels become their maximum, and an odd
   // last line or column is dropped. 0 <= padding < kernel, and something must be left.
   Convolution(const ImageShape& input, int64_t channels, int64_t kernel, int64_t padding, bool pool);
+  Convolution(Convolution&&) = default;  // rows point into their own memory: there are no copies
 
   const ImageShape& input_shape() const { return input_; }
   // After the pooling.

@@ -7,18 +7,29 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace muster {
 
-// A path of its own for the running test.
+// A path of its own for the running test, in a folder that goes with the process.
 inline std::string TestFile(const std::string& name) {
+  struct Folder {
+    const std::filesystem::path path =
+        std::filesystem::path(::testing::TempDir()) / ("muster-torchscript-" + std::to_string(getpid()));
+    Folder() { std::filesystem::create_directories(path); }
+    ~Folder() {
+      std::error_code ignored;
+      std::filesystem::remove_all(path, ignored);
+    }
+  };
+  static const Folder folder;
   const auto* const test = ::testing::UnitTest::GetInstance()->current_test_info();
-  std::string path =
-      std::to_string(getpid()) + "." + test->test_suite_name() + "." + test->name() + "." + name;
-  for (char& c : path) c = c == '/' ? '_' : c;
-  return ::testing::TempDir() + path;
+  std::string file = std::string(test->test_suite_name()) + "." + test->name() + "." + name;
+  for (char& c : file) c = c == '/' ? '_' : c;
+  return folder.path / file;
 }
 
 // Writes a perceptron with one hidden layer of 8 and a running mean in a buffer; `body` may replace what
