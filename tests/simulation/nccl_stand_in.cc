@@ -65,7 +65,9 @@ ncclResult_t Connect(ncclComm_t* made, int size, ncclUniqueId id, int rank, nccl
   Meeting& meeting = Meetings()[id.internal];
   meeting.device_of[rank] = current_device;
   // Never freed: a use after its end shall be noticed.
-  *made = new ncclComm{.meeting = &meeting, .rank = rank, .size = size, .device = current_device};
+  static auto* const communicators = new std::deque<ncclComm>;
+  *made = &communicators->emplace_back(
+      ncclComm{.meeting = &meeting, .rank = rank, .size = size, .device = current_device});
   ++State().communicators;
   return ncclInProgress;
 }
