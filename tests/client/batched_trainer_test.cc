@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/random.h"
 #include "core/statistics.h"
+#include "tests/client/gpu_fixture.h"
 
 namespace muster {
 namespace {
@@ -320,16 +321,7 @@ TEST(BatchedTrainerTest, GroupsAreSmallerWhereModelsAreLarge) {
   EXPECT_GE(large, 2);
 }
 
-// A real one, where there is one.
-class BatchedGpuTest : public testing::Test {
- protected:
-  void SetUp() override {
-    auto found = ComputeDevice::Find("cuda", 0);
-    if (!found.ok()) GTEST_SKIP() << found.status();
-    device_ = *std::move(found);
-  }
-  std::shared_ptr<ComputeDevice> device_;
-};
+class BatchedGpuTest : public GpuFixture {};
 
 TEST_F(BatchedGpuTest, TrainsAsOneByOneWithItsOwnBitsEachTime) {
   const Dataset data = MakeData(LossKind::kCrossEntropy);

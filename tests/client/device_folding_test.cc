@@ -14,7 +14,7 @@
 #include "client/tensor_vector.h"
 #include "compression/error_feedback.h"
 #include "core/random.h"
-#include "learning/device.h"
+#include "tests/client/gpu_fixture.h"
 #include "tests/compression/cases.h"
 
 namespace muster {
@@ -194,11 +194,10 @@ TEST(DeviceFoldingTest, OnlyWhatIsSentAsItIsStaysAndOnlyIfTheCallerHasItSo) {
   }
 }
 
-// A real one, where there is one.
-TEST(DeviceVectorGpuTest, EncodesAndFoldsAsTheHostDoes) {
-  const auto device = ComputeDevice::Find("cuda", 0);
-  if (!device.ok()) GTEST_SKIP() << device.status();
-  const at::Device place = (*device)->place();
+class DeviceVectorGpuTest : public GpuFixture {};
+
+TEST_F(DeviceVectorGpuTest, EncodesAndFoldsAsTheHostDoes) {
+  const at::Device place = device_->place();
   ExactSum host(kSize, 64), there(kSize, 64);
   for (const std::vector<float>& x : Vectors()) {
     ASSERT_TRUE(FoldPayload(OnHost(x), 8, kLayout, host).ok());

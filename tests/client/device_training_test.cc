@@ -16,6 +16,7 @@
 #include "core/random.h"
 #include "core/statistics.h"
 #include "learning/models/module_model.h"
+#include "tests/client/gpu_fixture.h"
 #include "tests/learning/torchscript_file.h"
 
 namespace muster {
@@ -298,16 +299,7 @@ TEST(DeviceTrainingTest, DivergenceNamesTheStep) {
   EXPECT_THAT(Message(result.status()), HasSubstr("round 3, client 5, step 2: the loss is"));
 }
 
-// A real one, where there is one.
-class GpuTest : public testing::Test {
- protected:
-  void SetUp() override {
-    auto found = ComputeDevice::Find("cuda", 0);
-    if (!found.ok()) GTEST_SKIP() << found.status();
-    device_ = *std::move(found);
-  }
-  std::shared_ptr<ComputeDevice> device_;
-};
+class GpuTest : public GpuFixture {};
 
 TEST_F(GpuTest, TrainsAsTheHostDoes) {
   for (const char* optimizer : {"sgd", "adam", "clip_sgd"}) {  // the last one's steps pass through the host
