@@ -4,21 +4,11 @@
 #include <cmath>
 #include <cstddef>
 
+#include "learning/lanes.h"
 #include "learning/processor.h"
 
 namespace muster {
 namespace {
-
-constexpr int64_t kLanes = 16;
-
-float SumOfLanes(const float* lanes) {
-  float sums[kLanes];
-  std::copy_n(lanes, kLanes, sums);
-  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t i = 0; i < half; ++i) sums[i] += sums[i + half];
-  }
-  return sums[0];
-}
 
 // What DenseOuter multiplies rows with.
 struct Factors {

@@ -4,23 +4,14 @@
 #include <cmath>
 #include <cstddef>
 
+#include "learning/lanes.h"
 #include "learning/processor.h"
 
 namespace muster {
 namespace {
 
 constexpr int64_t kGroup = PackedFactors::kGroup;
-constexpr int64_t kLanes = 16;
 static_assert(kRowBlock == kLanes);
-
-float SumOfLanes(const float* lanes) {
-  float sums[kLanes];
-  std::copy_n(lanes, kLanes, sums);
-  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t i = 0; i < half; ++i) sums[i] += sums[i + half];
-  }
-  return sums[0];
-}
 
 float BiasOf(const float* bias, int64_t i) { return bias == nullptr ? 0 : bias[i]; }
 
@@ -99,24 +90,10 @@ OuterLoops LoopsFor() {
   return {nullptr, Outer256<kCount>};
 }
 OuterLoops LoopsFor(int64_t count) {
-  switch (count) {
-    case 1:
-      return LoopsFor<1>();
-    case 2:
-      return LoopsFor<2>();
-    case 3:
-      return LoopsFor<3>();
-    case 4:
-      return LoopsFor<4>();
-    case 5:
-      return LoopsFor<5>();
-    case 6:
-      return LoopsFor<6>();
-    case 7:
-      return LoopsFor<7>();
-    default:
-      return LoopsFor<8>();
-  }
+  using Loops = OuterLoops (*)();
+  static constexpr Loops kLoops[kGroup] = {LoopsFor<1>, LoopsFor<2>, LoopsFor<3>, LoopsFor<4>,
+                                           LoopsFor<5>, LoopsFor<6>, LoopsFor<7>, LoopsFor<8>};
+  return kLoops[count - 1]();
 }
 
 // --- Dots ---
@@ -257,7 +234,7 @@ void LongOuter(std::span<const float* const> rows, const PackedFactors& factors,
 #if MUSTER_X86
   if (HasFma()) {
     const OuterLoops whole = LoopsFor(kGroup);
-    const OuterLoops rest = LoopsFor(factors.count() % kGroup);
+    const OuterLoops rest = LoopsFor((factors.count() - 1) % kGroup + 1);
     for (int64_t k = 0; k < size;) {
       const bool three = whole.three != nullptr && k + 3 * kRowBlock <= size;
       const float* from = factors.values();
