@@ -1,7 +1,6 @@
 #include "client/batched_trainer.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/StreamGuard.h>
 
 #include <algorithm>
 #include <chrono>
@@ -25,11 +24,11 @@ constexpr int64_t kMaxGroup = 64;
 // Nor have its models, with what their batches take on the way through them, more elements: 64 MiB of them.
 constexpr int64_t kMaxGroupElements = int64_t{1} << 24;
 
-// From here on this thread's work on the device queues up in a stream of its own.
-c10::OptionalStreamGuard OnStream(const ComputeDevice& device) {
+// This thread's queue on the device.
+const std::optional<c10::Stream>& OwnStream(const ComputeDevice& device) {
   thread_local std::optional<c10::Stream> stream;
   if (!stream || stream->device() != device.place()) stream = device.NewStream();
-  return stream ? c10::OptionalStreamGuard(*stream) : c10::OptionalStreamGuard();
+  return stream;
 }
 
 // A group in training. In its tensors those with the most steps come first, so that those who still train are
@@ -294,7 +293,7 @@ std::vector<absl::StatusOr<TrainingResult>> BatchedTrainer::Train(std::span<cons
   std::vector<absl::StatusOr<TrainingResult>> results(clients.size(), TrainingResult());
   absl::Status status;
   try {
-    const c10::OptionalStreamGuard on_stream = OnStream(*options_.device);
+    const c10::OptionalStreamGuard on_stream = OnStream(OwnStream(*options_.device));
     Group group(layers_, data_, options_);
     for (size_t i = 0; i < clients.size(); ++i) {
       const absl::Status refused =

@@ -6,6 +6,14 @@
 #include <vector>
 
 namespace muster {
+namespace {
+
+// part = the first `size` of `all`, unless it is that already.
+void Narrow(const at::Tensor& all, int64_t size, at::Tensor& part) {
+  if (part.size(0) != size) part = all.narrow(0, 0, size);
+}
+
+}  // namespace
 
 void Batcher::Gather(const Dataset& data, LossKind loss, std::span<const uint32_t> samples, int64_t capacity,
                      std::span<const int64_t> relabel, const at::Tensor& places) {
@@ -15,15 +23,23 @@ void Batcher::Gather(const Dataset& data, LossKind loss, std::span<const uint32_
     return;
   }
   Reserve(data, loss, capacity);
-  Copy(data, loss, samples, relabel);
+  CopyInputs(data, samples);
+  CopyTargets(data, loss, samples, relabel);
   const auto batch = static_cast<int64_t>(samples.size());
   if (device_ != nullptr) {
     inputs_ = all_inputs_.narrow(0, 0, batch).to(device_->place());
     targets_ = all_targets_.narrow(0, 0, batch).to(device_->place());
-  } else if (batch != inputs_.size(0)) {
-    inputs_ = all_inputs_.narrow(0, 0, batch);
-    targets_ = all_targets_.narrow(0, 0, batch);
+  } else {
+    Narrow(all_inputs_, batch, inputs_);
+    Narrow(all_targets_, batch, targets_);
   }
+}
+
+void Batcher::GatherTargets(const Dataset& data, LossKind loss, std::span<const uint32_t> samples,
+                            int64_t capacity) {
+  Reserve(data, loss, capacity);
+  CopyTargets(data, loss, samples, /*relabel=*/{});
+  Narrow(all_targets_, static_cast<int64_t>(samples.size()), targets_);
 }
 
 at::Tensor Batcher::Places(std::span<const uint32_t> samples, at::Device device) {
@@ -48,14 +64,17 @@ void Batcher::Pick(const ComputeDevice::Samples& held, LossKind loss, std::span<
   if (loss == LossKind::kBinary) targets_ = targets_.to(at::kFloat);
 }
 
-void Batcher::Copy(const Dataset& data, LossKind loss, std::span<const uint32_t> samples,
-                   std::span<const int64_t> relabel) {
+void Batcher::CopyInputs(const Dataset& data, std::span<const uint32_t> samples) {
   const int64_t size = data.sample_size();
   auto* input = all_inputs_.data_ptr<float>();
   for (const uint32_t sample : samples) {
     std::memcpy(input, data.inputs.data() + sample * size, static_cast<size_t>(size) * sizeof(float));
     input += size;
   }
+}
+
+void Batcher::CopyTargets(const Dataset& data, LossKind loss, std::span<const uint32_t> samples,
+                          std::span<const int64_t> relabel) {
   for (size_t i = 0; i < samples.size(); ++i) {
     const uint32_t sample = samples[i];
     if (loss == LossKind::kMse) {

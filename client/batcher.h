@@ -26,6 +26,8 @@ class Batcher {
   // samples as int64 on the device, if they are there already.
   void Gather(const Dataset& data, LossKind loss, std::span<const uint32_t> samples, int64_t capacity,
               std::span<const int64_t> relabel = {}, const at::Tensor& places = {});
+  // The targets alone, with the host, for whoever reads the inputs where they lie. Without a device.
+  void GatherTargets(const Dataset& data, LossKind loss, std::span<const uint32_t> samples, int64_t capacity);
   const at::Tensor& inputs() const { return inputs_; }
   const at::Tensor& targets() const { return targets_; }
 
@@ -34,8 +36,9 @@ class Batcher {
 
  private:
   void Reserve(const Dataset& data, LossKind loss, int64_t capacity);
-  void Copy(const Dataset& data, LossKind loss, std::span<const uint32_t> samples,
-            std::span<const int64_t> relabel);
+  void CopyInputs(const Dataset& data, std::span<const uint32_t> samples);
+  void CopyTargets(const Dataset& data, LossKind loss, std::span<const uint32_t> samples,
+                   std::span<const int64_t> relabel);
   void Pick(const ComputeDevice::Samples& held, LossKind loss, std::span<const int64_t> relabel,
             const at::Tensor& places);
 

@@ -1,7 +1,6 @@
 #include "client/local_trainer.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/StreamGuard.h>
 
 #include <algorithm>
 #include <chrono>
@@ -101,7 +100,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
                                        std::span<const uint32_t> samples, std::span<float> delta,
                                        State& memory) override {
     try {
-      const c10::OptionalStreamGuard on_stream = OnStream();
+      const c10::OptionalStreamGuard on_stream = OnStream(stream_);
       return TrainJob(job, global, samples, delta, memory);
     } catch (const std::exception& e) {
       return Annotate(FromException(e), Where(job));
@@ -111,7 +110,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   absl::StatusOr<EvaluationSums> Evaluate(ConstParameters model, const Dataset& evaluated,
                                           std::span<const uint32_t> samples) override {
     try {
-      const c10::OptionalStreamGuard on_stream = OnStream();
+      const c10::OptionalStreamGuard on_stream = OnStream(stream_);
       return EvaluateModel(model, evaluated, samples);
     } catch (const std::exception& e) {
       return Annotate(FromException(e), "evaluation");
@@ -119,11 +118,6 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
   }
 
  private:
-  // This thread's work on a device queues up in a stream of its own from here on.
-  c10::OptionalStreamGuard OnStream() const {
-    return stream_ ? c10::OptionalStreamGuard(*stream_) : c10::OptionalStreamGuard();
-  }
-
   void Load(ConstParameters values) {
     std::copy(values.begin(), values.end(), model_->values().begin());
     model_->PushValues();
@@ -331,6 +325,16 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     }
   }
 
+  // With the host. evaluation_ has the batch's targets then.
+  at::Tensor EvaluationOutputs(const Dataset& evaluated, std::span<const uint32_t> batch) {
+    if (plan_ != nullptr) {
+      evaluation_.GatherTargets(evaluated, options_.loss, batch, kPlannedBatch);
+      return plan_->Outputs(evaluated, batch);
+    }
+    evaluation_.Gather(evaluated, options_.loss, batch, kEvaluationBatch);
+    return model_->model().Forward(evaluation_.inputs()).cpu();
+  }
+
   absl::StatusOr<EvaluationSums> EvaluateModel(ConstParameters parameters, const Dataset& evaluated,
                                                std::span<const uint32_t> samples) {
     PrepareThread();
@@ -349,15 +353,11 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     for (auto* counts : {&sums.class_samples, &sums.class_correct, &sums.class_predicted}) {
       counts->resize(static_cast<size_t>(evaluated.num_classes));
     }
-    const int64_t batch_size = plan_ != nullptr ? kPlannedBatch : kEvaluationBatch;
-    for (size_t begin = 0; begin < samples.size(); begin += static_cast<size_t>(batch_size)) {
-      const auto batch =
-          samples.subspan(begin, std::min<size_t>(static_cast<size_t>(batch_size), samples.size() - begin));
-      evaluation_.Gather(evaluated, options_.loss, batch, batch_size);
-      AddBatch(options_.loss,
-               plan_ != nullptr ? plan_->Outputs(evaluated, batch)
-                                : model_->model().Forward(evaluation_.inputs()).cpu(),
-               evaluation_.targets().cpu(), evaluated.num_classes, sums);
+    const auto batch_size = static_cast<size_t>(plan_ != nullptr ? kPlannedBatch : kEvaluationBatch);
+    for (size_t begin = 0; begin < samples.size(); begin += batch_size) {
+      const auto batch = samples.subspan(begin, std::min(batch_size, samples.size() - begin));
+      const at::Tensor outputs = EvaluationOutputs(evaluated, batch);
+      AddBatch(options_.loss, outputs, evaluation_.targets().cpu(), evaluated.num_classes, sums);
     }
     return sums;
   }

@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-#include <c10/core/StreamGuard.h>
 
 #include <algorithm>
 #include <bit>
@@ -174,8 +173,7 @@ class TensorVector final : public DeviceVector {
   template <typename Work>
   std::invoke_result_t<Work> There(const Work& work) const {
     try {
-      const c10::OptionalStreamGuard on_stream =
-          stream_ ? c10::OptionalStreamGuard(*stream_) : c10::OptionalStreamGuard();
+      const c10::OptionalStreamGuard on_stream = OnStream(stream_);
       const at::NoGradGuard no_grad;
       return work();
     } catch (const std::exception& e) {

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "absl/strings/str_cat.h"
+#include "learning/torch_message.h"
 
 namespace muster {
 
@@ -47,9 +48,10 @@ absl::Status Diverged(const std::string& what) {
   return InvalidInput(absl::StrCat(what, ": training diverged; lower the learning rate"));
 }
 
-absl::Status FromException(const std::exception& e) {
-  const std::string what = e.what();  // LibTorch appends a stack trace
-  return InternalError(what.substr(0, what.find('\n')));
+absl::Status FromException(const std::exception& e) { return InternalError(TorchMessage(e.what())); }
+
+c10::OptionalStreamGuard OnStream(const std::optional<c10::Stream>& stream) {
+  return stream ? c10::OptionalStreamGuard(*stream) : c10::OptionalStreamGuard();
 }
 
 }  // namespace muster

@@ -3,8 +3,11 @@
 #ifndef MUSTER_CLIENT_TORCH_TRAINING_H_
 #define MUSTER_CLIENT_TORCH_TRAINING_H_
 
+#include <c10/core/StreamGuard.h>
+
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -36,6 +39,9 @@ absl::Status CheckJob(const TrainingJob& job, ConstParameters global, const Layo
 absl::Status Diverged(const std::string& what);
 // INTERNAL, in one line.
 absl::Status FromException(const std::exception& e);
+
+// From here on this thread's work on a device queues up in `stream`, if there is one.
+c10::OptionalStreamGuard OnStream(const std::optional<c10::Stream>& stream);
 
 }  // namespace muster
 

@@ -10,6 +10,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "learning/torch_message.h"
 
 namespace muster {
 namespace {
@@ -78,8 +79,7 @@ absl::StatusOr<std::shared_ptr<ComputeDevice>> ComputeDevice::Find(const std::st
   try {
     at::zeros({1}, at::TensorOptions(place)).cpu();  // a driver that does not fit shows here, not in a round
   } catch (const std::exception& e) {
-    const std::string what = e.what();
-    return InvalidInput(absl::StrCat("--device ", name, ": ", what.substr(0, what.find('\n'))));
+    return InvalidInput(absl::StrCat("--device ", name, ": ", TorchMessage(e.what())));
   }
   return std::make_shared<ComputeDevice>(place);
 }

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/random.h"
 #include "learning/models/forward_random.h"
+#include "learning/torch_message.h"
 
 namespace muster {
 namespace {
@@ -167,8 +168,7 @@ absl::StatusOr<std::unique_ptr<FlatModel>> MakeModel(const PluginConfig& config,
     MUSTER_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Registry<Model>::Get().Create(config, context));
     return FlatModel::Create(std::move(model));
   } catch (const std::exception& e) {
-    const std::string what = e.what();
-    return InternalError(absl::StrCat("model: ", config.name, ": ", what.substr(0, what.find('\n'))));
+    return InternalError(absl::StrCat("model: ", config.name, ": ", TorchMessage(e.what())));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "learning/torch_message.h"
 #include "simulation/tcp_store.h"
 
 namespace muster {
@@ -17,8 +18,8 @@ struct TcpStore::Handle {
 
 // The first line of what LibTorch has to say, without its source positions.
 inline std::string FirstLine(const std::exception& error) {
-  std::string_view text = error.what();
-  text = text.substr(0, text.find('\n'));
+  const std::string line = TorchMessage(error.what());
+  std::string_view text = line;
   if (const size_t trace = text.find(" (function "); trace != text.npos) text = text.substr(0, trace);
   if (const size_t place = text.find("] "); text.starts_with('[') && place != text.npos) {
     text.remove_prefix(place + 2);  // "[source.cc:123] "

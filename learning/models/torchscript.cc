@@ -15,6 +15,7 @@
 #include "learning/model.h"
 #include "learning/models/forward_random.h"
 #include "learning/models/module_model.h"
+#include "learning/torch_message.h"
 
 namespace muster {
 namespace {
@@ -22,11 +23,6 @@ namespace {
 struct TorchScriptOptions {
   std::string file;
 };
-
-std::string FirstLine(const char* what) {
-  const std::string text = what;
-  return text.substr(0, text.find('\n'));
-}
 
 // The graph draws random numbers in training (dropout and the like).
 bool DrawsRandom(const at::ArrayRef<const torch::jit::Block*> blocks) {
@@ -56,7 +52,7 @@ class TorchScript final : public Model {
       return model;
     } catch (const std::exception& e) {
       return InvalidInput(absl::StrCat("file: ", path, " is not a TorchScript module (write it with ",
-                                       "torch.jit.script(model).save(...)): ", FirstLine(e.what())));
+                                       "torch.jit.script(model).save(...)): ", TorchMessage(e.what())));
     }
   }
 
@@ -126,7 +122,7 @@ class TorchScript final : public Model {
   static std::string Cause(const std::exception& e) {
     const std::string text = e.what();
     const size_t at = text.rfind("RuntimeError: ");
-    return at == std::string::npos ? FirstLine(e.what()) : FirstLine(text.c_str() + at);
+    return at == std::string::npos ? TorchMessage(e.what()) : TorchMessage(text.c_str() + at);
   }
 
   torch::jit::Module module_;
