@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/batch_order.h"
 #include "client/batcher.h"
+#include "client/tensor_vector.h"
 #include "client/torch_training.h"
 #include "optim/norms.h"
 
@@ -23,6 +24,10 @@ namespace {
 constexpr int64_t kMaxGroup = 64;
 // Nor have its models, with what their batches take on the way through them, more elements: 64 MiB of them.
 constexpr int64_t kMaxGroupElements = int64_t{1} << 24;
+// Updates of so many elements may stay where they are. Encoding or folding one there is a dozen operations
+// and more, asked for one by one; in that time, by estimate, 256 KB are copied. What is smaller comes down with
+// the whole group's.
+constexpr int64_t kStayingElements = int64_t{1} << 16;
 
 // This thread's queue on the device.
 const std::optional<c10::Stream>& OwnStream(const ComputeDevice& device) {
@@ -190,16 +195,42 @@ class Group final : private Oracle {
   }
 
   void TakeDeltas() {
-    const at::Tensor deltas = at::sub(models_, start_).cpu();
-    const int64_t size = deltas.size(1);
-    for (int64_t i = 0; i < rows(); ++i) {
-      const float* const delta = deltas.data_ptr<float>() + i * size;
-      if (!optim::AllFinite(delta, size)) SayDiverged(row(i), row(i).steps, "the update is not finite");
-      std::copy_n(delta, size, row(i).client.delta.begin());
-      if (row(i).result.ok()) row(i).result->train_loss = row(i).loss_sum / static_cast<double>(row(i).steps);
+    const at::Tensor deltas = models_.sub_(start_);
+    const bool stay =
+        deltas.size(1) >= kStayingElements &&
+        std::all_of(rows_.begin(), rows_.end(), [](const auto& row) { return row->client.job.may_stay; });
+    if (stay) {
+      LeaveDeltas(deltas);
+    } else {
+      BringDeltas(deltas);
+    }
+    for (const auto& row : rows_) {
+      if (row->result.ok()) row->result->train_loss = row->loss_sum / static_cast<double>(row->steps);
     }
   }
 
+  void BringDeltas(const at::Tensor& deltas) {
+    const at::Tensor here = deltas.cpu();
+    const int64_t size = here.size(1);
+    for (int64_t i = 0; i < rows(); ++i) {
+      const float* const delta = here.data_ptr<float>() + i * size;
+      if (!optim::AllFinite(delta, size)) SayNotFinite(row(i));
+      std::copy_n(delta, size, row(i).client.delta.begin());
+    }
+  }
+
+  // Each in memory of its own, which goes when it is done with, whatever becomes of the others.
+  void LeaveDeltas(const at::Tensor& deltas) {
+    constexpr double kMaximum = std::numeric_limits<double>::infinity();
+    const at::Tensor largest = at::linalg_vector_norm(deltas, kMaximum, at::IntArrayRef{1}).cpu();
+    for (int64_t i = 0; i < rows(); ++i) {
+      if (!std::isfinite(largest.data_ptr<float>()[i])) SayNotFinite(row(i));
+      if (row(i).result.ok())
+        row(i).result->on_device = MakeDeviceVector(deltas[i].clone(), OwnStream(*options_.device));
+    }
+  }
+
+  static void SayNotFinite(Row& row) { SayDiverged(row, row.steps, "the update is not finite"); }
   // What was said first counts.
   static void SayDiverged(Row& row, int64_t step, const std::string& what) {
     if (row.result.ok())

@@ -32,7 +32,7 @@ class BatchedTrainer {
   struct Client {
     TrainingJob job;
     std::span<const uint32_t> samples;  // as for LocalTrainer::Train
-    std::span<float> delta;             // [elements of the model]: becomes local - global
+    std::span<float> delta;  // [elements of the model]: becomes local - global, if that comes to the host
   };
 
   // For models that are linear layers, with `static_plan` and optimisers that step on any device
@@ -51,6 +51,7 @@ class BatchedTrainer {
 
   // What LocalTrainer::Train gives, or says, for each of the clients; a client that fails changes nothing for
   // the others. The jobs have the same learning_rate_factor. The seconds are the group's, shared out evenly.
+  // Updates of large models stay on the device if all jobs let them; else all come down by one copy.
   std::vector<absl::StatusOr<TrainingResult>> Train(std::span<const Client> clients,
                                                     ConstParameters global) const;
 

@@ -42,16 +42,22 @@ class LyingTrainer final : public Trainer {
 // A client that was trained with others: tells what came of it, once.
 class TrainedBefore final : public Trainer {
  public:
-  // `delta` outlives it.
+  // `delta`, which has the update if it does not lie on a device, outlives it.
   TrainedBefore(const Layout& layout, int64_t num_samples, absl::StatusOr<TrainingResult> result,
                 std::span<const float> delta)
       : layout_(layout), num_samples_(num_samples), result_(std::move(result)), delta_(delta) {}
 
   const Layout& layout() const override { return layout_; }
   int64_t num_samples() const override { return num_samples_; }
-  absl::StatusOr<TrainingResult> Train(const TrainingJob& /*job*/, ConstParameters /*global*/,
+  absl::StatusOr<TrainingResult> Train(const TrainingJob& job, ConstParameters /*global*/,
                                        std::span<float> delta, State& /*memory*/) override {
-    std::copy(delta_.begin(), delta_.end(), delta.begin());
+    MUSTER_RETURN_IF_ERROR(result_.status());
+    if (result_->on_device == nullptr) {
+      std::copy(delta_.begin(), delta_.end(), delta.begin());
+    } else if (!job.may_stay) {
+      MUSTER_RETURN_IF_ERROR(result_->on_device->Copy(delta));
+      result_->on_device.reset();
+    }
     return std::move(result_);
   }
 
@@ -129,12 +135,14 @@ std::vector<TrainedClient> VirtualClients::Train(LocalTrainer& trainer, const Vi
     return trained;
   }
   const ConstParameters model = *task.task.model;
-  std::vector<float> deltas(clients.size() * model.size());
+  // Memory that is not touched where updates stay on the device costs nothing.
+  const auto deltas = std::make_unique_for_overwrite<float[]>(clients.size() * model.size());
   std::vector<BatchedTrainer::Client> group;
   for (size_t i = 0; i < clients.size(); ++i) {
     group.push_back({.job = Job(task.task, clients[i]),
                      .samples = data_.training.samples(clients[i]),
-                     .delta = std::span(deltas).subspan(i * model.size(), model.size())});
+                     .delta = {deltas.get() + i * model.size(), model.size()}});
+    group.back().job.may_stay = feedback_.Memoryless() != nullptr;
   }
   std::vector<absl::StatusOr<TrainingResult>> results = batched_->Train(group, model);
   for (size_t i = 0; i < clients.size(); ++i) {

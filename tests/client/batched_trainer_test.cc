@@ -9,6 +9,7 @@
 #include <numeric>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -321,7 +322,75 @@ TEST(BatchedTrainerTest, GroupsAreSmallerWhereModelsAreLarge) {
   EXPECT_GE(large, 2);
 }
 
+// 66,753 elements: enough for updates to stay where they are.
+const PluginConfig kLarge = {"mlp", {{"hidden", std::vector<int64_t>{250, 250}}}};
+
+std::vector<TrainingJob> StayingJobs(const TrainingJob& like) {
+  std::vector<TrainingJob> jobs = Jobs(like);
+  for (TrainingJob& job : jobs) job.may_stay = true;
+  return jobs;
+}
+
+// The same clients with their updates left on the device and brought down.
+void ExpectTheSameWhereTheyStay(const Dataset& data, const Setting& setting, const TrainingJob& job) {
+  const Trained down = TrainTogether(data, setting, Jobs(job));
+  Trained there = TrainTogether(data, setting, StayingJobs(job));
+  for (size_t i = 0; i < kSizes.size(); ++i) {
+    ASSERT_EQ(there.results[i].status(), down.results[i].status()) << i;
+    if (!down.results[i].ok()) continue;
+    EXPECT_EQ(down.results[i]->on_device, nullptr);
+    ASSERT_NE(there.results[i]->on_device, nullptr);
+    EXPECT_EQ(there.deltas[i], std::vector<float>(there.deltas[i].size())) << "was written";
+    ASSERT_TRUE(there.results[i]->on_device->Copy(there.deltas[i]).ok());
+    EXPECT_EQ(there.deltas[i], down.deltas[i]);
+    EXPECT_EQ(there.results[i]->steps, down.results[i]->steps);
+    EXPECT_EQ(there.results[i]->train_loss, down.results[i]->train_loss);
+  }
+}
+
+TEST(BatchedTrainerTest, LargeUpdatesStayWhereTheJobsLetThem) {
+  const Dataset data = MakeData(LossKind::kCrossEntropy);
+  const Setting large{.model = kLarge};
+  ExpectTheSameWhereTheyStay(data, large, kJob);
+  std::vector<TrainingJob> jobs = StayingJobs(kJob);
+  jobs[3].may_stay = false;
+  for (const Trained& trained :
+       {TrainTogether(data, large, jobs), TrainTogether(data, Setting(), StayingJobs(kJob))}) {
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      ASSERT_TRUE(trained.results[i].ok()) << trained.results[i].status();
+      EXPECT_EQ(trained.results[i]->on_device, nullptr);
+      EXPECT_NE(trained.deltas[i], std::vector<float>(trained.deltas[i].size()));
+    }
+  }
+}
+
+TEST(BatchedTrainerTest, WhoDivergesIsNamedWhereUpdatesStay) {
+  const std::vector<std::vector<uint32_t>> slices = MakeSlices();
+  TrainingJob once = kJob;
+  once.steps = 1;
+  // A loss that is not finite, and one that is, of an update that is not.
+  for (const auto& [input, job, what] :
+       {std::tuple{std::numeric_limits<float>::quiet_NaN(), kJob, "the loss is nan"},
+        {1e37F, once, "step 1: the update is not finite"}}) {
+    Setting setting{.model = kLarge};
+    setting.options.optimizer = {"sgd", {{"learning_rate", job.steps == 1 ? 1e6 : 0.05}}};
+    Dataset data = MakeData(LossKind::kCrossEntropy);
+    for (const uint32_t sample : slices[4]) data.inputs[sample * kInputs] = input;
+    ExpectTheSameWhereTheyStay(data, setting, job);
+    const Trained trained = TrainTogether(data, setting, StayingJobs(job));
+    for (size_t i = 0; i < kSizes.size(); ++i) EXPECT_EQ(trained.results[i].ok(), i != 4) << i;
+    EXPECT_THAT(Message(trained.results[4].status()), HasSubstr("round 4, client 4, step 1"));
+    EXPECT_THAT(Message(trained.results[4].status()), HasSubstr(what));
+  }
+}
+
 class BatchedGpuTest : public GpuFixture {};
+
+TEST_F(BatchedGpuTest, LargeUpdatesStayWithTheBitsOfThoseBroughtDown) {
+  Setting setting{.model = kLarge};
+  setting.options.device = device_;
+  ExpectTheSameWhereTheyStay(MakeData(LossKind::kCrossEntropy), setting, kJob);
+}
 
 TEST_F(BatchedGpuTest, TrainsAsOneByOneWithItsOwnBitsEachTime) {
   const Dataset data = MakeData(LossKind::kCrossEntropy);

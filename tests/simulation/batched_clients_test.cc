@@ -104,8 +104,14 @@ TEST(BatchedClientsTest, ThreadsDoNotChangeABit) {
   EXPECT_NE(Train(alone, 1), expected);
 }
 
+// Their updates stay on the device until they are folded.
+const std::vector<std::string> kLarge = {"model.hidden=[256, 256]",
+                                         "data.dataset={name: rings, samples: 400}", "data.clients=20",
+                                         "federation.participation={name: fixed, clients: 18}"};
+
 TEST(BatchedClientsTest, NorDoWorkers) {
   for (const bool train_here : {false, true}) {
+    EXPECT_EQ(TrainByWorkers(kLarge, train_here, 0), Train(kLarge, 1));
     EXPECT_EQ(TrainByWorkers(kHard, train_here, 0), Train(kHard, 1));
     EXPECT_EQ(TrainByWorkers({}, train_here, 0), Train({}, 1));  // who fold updates themselves
   }

@@ -45,6 +45,19 @@ TEST(DeviceUpdatesTest, FoldedOnTheDeviceHaveTheBitsOfTheHostsFold) {
   EXPECT_FALSE(there.empty());
 }
 
+// So do those of clients who were trained in groups, of a model so large that theirs stay, too.
+TEST(DeviceUpdatesTest, OfGroupsHaveTheBitsOfTheHostsFold) {
+  const auto large = [](const char* compressor, int workers) {
+    return Model({"training.static_plan=true", "model.hidden=[256, 256]",
+                  absl::StrCat("training.compressor=", compressor)},
+                 workers);
+  };
+  const std::vector<float> there = large("identity", 1);
+  EXPECT_GT(there.size(), size_t{1} << 16);
+  EXPECT_EQ(large("identity", 3), there);
+  EXPECT_EQ(large("zstd", 2), there);
+}
+
 // The steps differ from the host's in rounding; what is made of their update does not. A client that lies
 // sees its update whole, and one that remembers what it did not send does so.
 TEST(DeviceUpdatesTest, EndWhereThoseOfTheHostEnd) {
