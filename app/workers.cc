@@ -62,6 +62,10 @@ std::map<std::string, std::string> CommonTo(const v1::Experiment& config,
           {"device", KindOf(federation.device())}};
 }
 
+int NumberOf(const std::shared_ptr<ComputeDevice>& device) {
+  return device == nullptr ? -1 : device->place().index();
+}
+
 int NumberIn(const char* variable) {
   const char* text = std::getenv(variable);
   int value = 0;
@@ -203,6 +207,7 @@ absl::StatusOr<std::unique_ptr<Workers>> Workers::Gather(const WorkersFlags& fla
                              .collective = flags.collective,
                              .patience_seconds = flags.patience_seconds,
                              .threads = threads,
+                             .device = NumberOf(federation.device()),
                              .common = CommonTo(config, federation)};
   if (place) options.place = *place;
   options.still_hoping = [&workers = *workers] {
@@ -237,6 +242,7 @@ absl::Status WorkFor(const WorkerPlace& place, const v1::Experiment& config, con
                                                                .collective = flags.collective,
                                                                .patience_seconds = flags.patience_seconds,
                                                                .threads = threads,
+                                                               .device = NumberOf(device),
                                                                .common = CommonTo(config, *federation)}));
   MUSTER_RETURN_IF_ERROR(group->Form());
   return Annotate(federation->Work(*group, trained), absl::StrCat("worker ", place.rank));

@@ -70,6 +70,9 @@ class TensorSum final : public DeviceSum {
   explicit TensorSum(at::Tensor values) : values_(std::move(values)) {}
 
   at::Tensor& values() { return values_; }
+  std::span<int64_t> elements() override {
+    return {values_.data_ptr<int64_t>(), static_cast<size_t>(values_.numel())};
+  }
 
   absl::Status MoveTo(std::span<int64_t> sum) override {
     try {

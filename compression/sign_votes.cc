@@ -26,8 +26,8 @@ MUSTER_KERNEL bool HalfAdd(uint64_t* __restrict plane, uint64_t* __restrict bits
 
 }  // namespace
 
-void SignVotes::Carry(size_t plane, size_t begin, std::span<uint64_t> bits) {
-  for (;; ++plane) {
+void SignVotes::Carry(size_t begin, std::span<uint64_t> bits) {
+  for (size_t plane = 0;; ++plane) {
     if (plane == planes_.size()) planes_.emplace_back(words());
     if (!HalfAdd(planes_[plane].data() + begin, bits.data(), bits.size())) return;
   }
@@ -51,7 +51,7 @@ absl::StatusOr<bool> SignVotes::Add(const Payload& payload, const Layout& layout
       const size_t filled = (bytes + 7) / 8;
       block[filled - 1] = 0;
       std::memcpy(block.data(), bits.data(), bytes);
-      Carry(0, word, std::span(block).first(filled));
+      Carry(word, std::span(block).first(filled));
       word += filled;
       bits = bits.subspan(bytes);
     }
@@ -59,19 +59,6 @@ absl::StatusOr<bool> SignVotes::Add(const Payload& payload, const Layout& layout
   MUSTER_RETURN_IF_ERROR(VisitSigns(payload, layout, count).status());
   ++voters_;
   return true;
-}
-
-void SignVotes::Merge(const SignVotes& other) {
-  std::array<uint64_t, kBlock> block;
-  for (size_t plane = 0; plane < other.planes_.size(); ++plane) {
-    if (plane == planes_.size()) planes_.emplace_back(words());
-    for (size_t begin = 0; begin < words(); begin += kBlock) {
-      const size_t n = std::min(kBlock, words() - begin);
-      std::copy_n(other.planes_[plane].begin() + static_cast<ptrdiff_t>(begin), n, block.begin());
-      Carry(plane, begin, std::span(block).first(n));
-    }
-  }
-  voters_ += other.voters_;
 }
 
 void SignVotes::AddTo(std::span<int32_t> sums) const {

@@ -13,7 +13,7 @@ namespace muster {
 
 // For every element, how many of the payloads added so far have a negative sign there. The counters are
 // bit-sliced: plane p holds bit p of all of them, 64 to a word, and a payload's bits are added by carries.
-// Memory: log2(payloads + 1) bits an element. Not thread-safe; adding and merging commute exactly.
+// Memory: log2(payloads + 1) bits an element. Not thread-safe; adding commutes exactly.
 class SignVotes {
  public:
   explicit SignVotes(int64_t size) : size_(size) {}
@@ -22,8 +22,6 @@ class SignVotes {
   // for 0, or whose buckets do not begin at multiples of 64 elements: these must be decoded.
   // INVALID_ARGUMENT, with *this unchanged, for a payload that is malformed.
   absl::StatusOr<bool> Add(const Payload& payload, const Layout& layout);
-  // `other` is of the same size.
-  void Merge(const SignVotes& other);
   // sums[i] += the sum of the counted payloads' signs at i.
   void AddTo(std::span<int32_t> sums) const;
   int64_t voters() const { return voters_; }
@@ -31,8 +29,8 @@ class SignVotes {
  private:
   using Plane = std::vector<uint64_t>;
   size_t words() const { return static_cast<size_t>((size_ + 63) / 64); }
-  // The planes from `plane` on += `bits` << `plane` of the words from `begin` on. Uses up `bits`.
-  void Carry(size_t plane, size_t begin, std::span<uint64_t> bits);
+  // Counts the words of `bits` from the word `begin` on. Uses up `bits`.
+  void Carry(size_t begin, std::span<uint64_t> bits);
 
   int64_t size_;
   int64_t voters_ = 0;

@@ -53,6 +53,11 @@ ExactSum::ExactSum(int64_t size, double total_weight_bound)
       bound_(std::exp2(std::ceil(std::log2(total_weight_bound)))) {}
 
 absl::StatusOr<ExactSum::Term> ExactSum::StartTerm(double weight, float largest) {
+  here_ = true;
+  return CountTerm(weight, largest);
+}
+
+absl::StatusOr<ExactSum::Term> ExactSum::CountTerm(double weight, float largest) {
   if (!(weight >= 0 && weight <= bound_)) {
     return InvalidInput(absl::StrCat("weight ", weight, " is outside 0 to ", bound_));
   }
@@ -112,7 +117,7 @@ void ExactSum::Term::AddSigns(int64_t offset, std::span<const uint8_t> signs, in
 }
 
 absl::Status ExactSum::AddOnDevice(double weight, float largest, Adder add) {
-  MUSTER_ASSIGN_OR_RETURN(const Term term, StartTerm(weight, largest));
+  MUSTER_ASSIGN_OR_RETURN(const Term term, CountTerm(weight, largest));
   const absl::Status added = add(term.scale_, on_device_);
   if (!added.ok()) TakeBack(term);
   return added;
@@ -122,22 +127,35 @@ absl::Status ExactSum::Settle() const {
   if (on_device_ == nullptr) return absl::OkStatus();
   MUSTER_RETURN_IF_ERROR(on_device_->MoveTo(std::span(words_).first(words_.size() - kCounts)));
   on_device_.reset();
+  here_ = true;
   return absl::OkStatus();
 }
 
-std::span<int64_t> ExactSum::words() {
-  return Settle().ok() ? std::span<int64_t>(words_) : std::span<int64_t>();
+std::span<const int64_t> ExactSum::words() {
+  return Settle().ok() ? std::span<const int64_t>(words_) : std::span<const int64_t>();
 }
 
-absl::Status ExactSum::Merge(const ExactSum& other) {
-  if (other.size() != size() || other.bound_ != bound_) {
-    return InvalidInput("partial sums of different sizes or weight bounds cannot be merged");
+absl::StatusOr<ExactSum::Words> ExactSum::WordsInPlace() {
+  if (here_) MUSTER_RETURN_IF_ERROR(Settle());
+  const std::span<int64_t> counts = std::span<int64_t>(words_).last(kCounts);
+  if (on_device_ != nullptr) {
+    return Words{.elements = on_device_->elements(), .on_device = true, .counts = counts};
   }
-  if (other.weights() > kMostWeight - weights()) {
+  return Words{.elements = elements(), .on_device = false, .counts = counts};
+}
+
+absl::Status ExactSum::AddWords(std::span<const int64_t> words) {
+  if (words.size() != words_.size()) {
+    return InvalidInput(absl::StrCat(words.size(), " words of a sum that has ", words_.size()));
+  }
+  const std::span<const int64_t> counts = words.last(kCounts);
+  if (counts[0] < 0 || counts[0] > kMostWeight - weights() || counts[1] < 0) {
     return InvalidInput(absl::StrCat("weights sum to more than their bound ", bound_));
   }
-  MUSTER_RETURN_IF_ERROR(other.Settle());
-  for (size_t i = 0; i < words_.size(); ++i) words_[i] += other.words_[i];
+  here_ = true;
+  for (size_t i = 0; i < words.size(); ++i) {
+    words_[i] = static_cast<int64_t>(static_cast<uint64_t>(words_[i]) + static_cast<uint64_t>(words[i]));
+  }
   return absl::OkStatus();
 }
 

@@ -22,6 +22,9 @@ class DeviceSum {
   virtual ~DeviceSum() = default;
   // sum += it, element by element and modulo 2^64; it is 0 then. INTERNAL for an error of the device.
   virtual absl::Status MoveTo(std::span<int64_t> sum) = 0;
+  // Its elements, in the device's memory: for what moves them there, not to be read here. No work on them is
+  // under way.
+  virtual std::span<int64_t> elements() = 0;
 };
 
 // sum_i w_i * x_i for float32 vectors x_i and weights 0 <= w_i with sum_i w_i <= `total_weight_bound`.
@@ -83,12 +86,20 @@ class ExactSum {
 
   static constexpr float kLargest = 0x1.0p20f;
 
-  // Adds the other's terms. Both must have the same size and bound.
-  absl::Status Merge(const ExactSum& other);
-  // The whole sum as integers, for other processes: adding those of another sum of the same size and bound to
-  // them, one by one and modulo 2^64, is what Merge does. size() + 2 of them, none where a device fails; they
-  // belong to the sum.
-  std::span<int64_t> words();
+  // The whole sum as integers, for other processes: those of several sums of the same size and bound, added
+  // one by one and modulo 2^64, are the words of the sum of all their terms. size() + 2 of them, none where a
+  // device fails; they belong to the sum.
+  std::span<const int64_t> words();
+  // The same where they lie: the elements in the memory of a device if all terms were added there.
+  struct Words {
+    std::span<int64_t> elements;
+    bool on_device = false;
+    std::span<int64_t> counts;  // what follows the elements
+  };
+  absl::StatusOr<Words> WordsInPlace();
+  // Adds the terms of other sums of the same size and bound by their words. Refuses, leaving the sum as it
+  // was: INVALID_ARGUMENT for another number of words, or weights that sum to more than the bound.
+  absl::Status AddWords(std::span<const int64_t> words);
 
   int64_t size() const { return static_cast<int64_t>(words_.size()) - kCounts; }
   // Sum of the weights added so far, exact to 2^-60 of the bound.
@@ -112,13 +123,15 @@ class ExactSum {
     words_.back() += terms;
   }
 
+  absl::StatusOr<Term> CountTerm(double weight, float largest);
   // Brings what lies on a device to words_: for readers, who cannot tell where terms were added.
   absl::Status Settle() const;
 
   // The elements, then the sum of w / bound_ in units of 2^-60, then the number of terms.
   mutable std::vector<int64_t, HugePages<int64_t>> words_;
   mutable std::unique_ptr<DeviceSum> on_device_;
-  double bound_;  // power of two, >= total_weight_bound
+  mutable bool here_ = false;  // words_ may have elements that are not 0
+  double bound_;               // power of two, >= total_weight_bound
 };
 
 }  // namespace muster

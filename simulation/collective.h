@@ -16,7 +16,7 @@ namespace muster {
 class TcpStore;
 
 // A group of processes that are numbered 0 .. size-1, for as long as all of them live. Where one is lost,
-// Send and Receive between the others go on; Broadcast and AllReduceSum fail, and a new group must be formed.
+// Send and Receive between the others go on; Broadcast and ReduceSum fail, and a new group must be formed.
 //
 // No call outlasts the group's deadline: DEADLINE_EXCEEDED. UNAVAILABLE if a process it needs is gone, or the
 // group is closed. ABORTED if the group broke down because of another process. Making one is
@@ -35,6 +35,7 @@ class Collective {
     int rank = 0;
     int size = 1;
     int local_rank = 0;  // among the processes of this machine: each may have a device of its own
+    int device = -1;     // the number of the device that this process trains on; -1: it has none
     double deadline_seconds = 60;
   };
 
@@ -44,15 +45,21 @@ class Collective {
 
   // Process 0's `bytes` are everybody's afterwards; all give the same length.
   virtual absl::Status Broadcast(std::span<char> bytes) = 0;
-  // Everybody's `values` are the sums over all processes afterwards (modulo 2^64, so in any order the same
-  // bits); all give the same length.
-  virtual absl::Status AllReduceSum(std::span<int64_t> values) = 0;
+  // Whether ReduceSum is there, because processes reach each other's devices. Elsewhere sums go as messages,
+  // from each process as soon as it has them.
+  virtual bool Reduces() const { return false; }
+  // Process 0's `words` are the sums over all processes afterwards (modulo 2^64, so in any order the same
+  // bits), everybody else's are what they were; all give the same length. `on_device`, which process 0's are
+  // not, they lie in the memory of Context::device, and no work on them is under way.
+  virtual absl::Status ReduceSum(std::span<int64_t> /*words*/, bool /*on_device*/) {
+    return absl::UnimplementedError("this collective does not reduce");
+  }
   // Returns once `bytes` may be reused. Waits for the receiver: two processes that send to each other before
   // they receive wait for ever.
   virtual absl::Status Send(int to, std::string_view bytes) = 0;
   virtual absl::StatusOr<std::string> Receive(int from) = 0;
   // Leaves the group: pending calls end, here and, as far as they need this process, elsewhere. From any
-  // thread but those of Broadcast and AllReduceSum while they run.
+  // thread but those of Broadcast and ReduceSum while they run.
   virtual void Close() = 0;
 };
 

@@ -41,4 +41,16 @@ std::unique_ptr<Aggregator> LocalSums::Give(int64_t bout) {
   return bout == bout_ ? std::move(aggregator_) : nullptr;
 }
 
+absl::Status LocalSums::Reduce(int64_t bout, Collective& collective) {
+  const MutexLock lock(&mutex_);
+  const bool folded = bout == bout_ && aggregator_ != nullptr;
+  ExactSum nothing(folded ? 0 : layout_.size, 1);
+  MUSTER_ASSIGN_OR_RETURN(const ExactSum::Words words,
+                          (folded ? *aggregator_->Sum() : nothing).WordsInPlace());
+  if (collective.ReduceSum(words.elements, words.on_device).ok()) {
+    collective.ReduceSum(words.counts, /*on_device=*/false).IgnoreError();
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace muster

@@ -10,6 +10,7 @@
 #include "core/parameters.h"
 #include "core/registry.h"
 #include "server/aggregation/aggregator.h"
+#include "simulation/collective.h"
 #include "simulation/virtual_clients.h"
 
 namespace muster {
@@ -28,6 +29,10 @@ class LocalSums {
   void Fold(int64_t bout, const Folding& folding, int64_t from, TrainedClient& trained);
   // What was folded in the bout, which is forgotten here; nullptr: nothing.
   std::unique_ptr<Aggregator> Give(int64_t bout);
+  // Takes part, with what was folded in the bout, in a reduction of all words of sums by
+  // Collective::ReduceSum: the elements, then the counts. It is not forgotten. How the reduction ends is rank
+  // 0's to judge; INTERNAL if a device has lost what was folded there.
+  absl::Status Reduce(int64_t bout, Collective& collective);
 
  private:
   const PluginConfig config_;

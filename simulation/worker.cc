@@ -142,7 +142,9 @@ class Worker {
       } else if (received.message.has_give_sums()) {
         const int64_t bout = received.message.give_sums().bout();
         const std::unique_ptr<Aggregator> folded = sums_.Give(bout);
-        outbox->Put(PackSums(bout, folded != nullptr ? folded->Sums() : std::span<int64_t>()));
+        outbox->Put(PackSums(bout, folded != nullptr ? folded->Sum()->words() : std::span<const int64_t>()));
+      } else if (received.message.has_reduce_sums()) {
+        MUSTER_RETURN_IF_ERROR(sums_.Reduce(received.message.reduce_sums().bout(), *collective));
       }
     }
   }

@@ -113,6 +113,7 @@ absl::StatusOr<std::unique_ptr<Collective>> WorkerGroup::MakeCollective(const st
                                              .rank = rank,
                                              .size = size,
                                              .local_rank = options_.place.local_rank,
+                                             .device = options_.device,
                                              .deadline_seconds = options_.patience_seconds});
 }
 

@@ -38,6 +38,7 @@ struct WorkerGroupOptions {
   std::string collective = "gloo";
   double patience_seconds = 60;  // for processes that do not come, later for those that fall silent
   int threads = 0;               // that train in this process
+  int device = -1;               // the number of the device they train on; -1: none
   // What all processes must have in common, by name: a hash, or the thing itself.
   std::map<std::string, std::string> common;
   // Asked while the first group is waited for: not OK ends the waiting.

@@ -1,6 +1,7 @@
 #include "simulation/workers_pool.h"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <utility>
 
@@ -164,7 +165,9 @@ absl::Status WorkersPool::Train(Bout& bout, const std::function<bool()>& cancell
       dealing_ = true;
     }
     for (const auto& peer : peers_) Deal(*peer);
-    Help(bout, cancelled);
+    do {
+      Help(bout, cancelled);
+    } while (ReduceSums(bout));
     const MutexLock lock(&mutex_);
     dealing_ = false;
     if (left_ == 0 || !failed_.ok()) break;
@@ -342,7 +345,8 @@ int64_t WorkersPool::FoldFrom(const Bout& bout) const {
   if (folding == nullptr || bout.honest()) return 0;
   const auto alive =
       std::count_if(peers_.begin(), peers_.end(), [](const auto& peer) { return !peer->gone; });
-  const int64_t processes = alive + (own_ != nullptr ? 1 : 0);
+  // A reduction brings as much here from many as from one.
+  const int64_t processes = group_.collective()->Reduces() ? 1 : alive + (own_ != nullptr ? 1 : 0);
   const int64_t bytes = folding->sums * static_cast<int64_t>(sizeof(int64_t));
   return bytes * processes / static_cast<int64_t>(bout.clients().size()) + 1;
 }
@@ -351,7 +355,8 @@ void WorkersPool::AskForSums(Peer& peer) {
   v1::ToWorker message;
   {
     const MutexLock lock(&mutex_);
-    if (!dealing_ || peer.gone || leaving_ || peer.asked > 0 || peer.folded.empty() || !peer.given.empty()) {
+    if (!dealing_ || peer.gone || leaving_ || WillReduce() || peer.asked > 0 || peer.folded.empty() ||
+        !peer.given.empty()) {
       return;
     }
     peer.asked = peer.folded.size();
@@ -379,15 +384,85 @@ absl::Status WorkersPool::TakeSums(Peer& peer, const v1::Sums& message,
     bout = bout_;
     ++users_;
   }
-  const absl::Status added = bout->AddSums(sums);
+  const absl::Status added = TakeFolded(*bout, sums, folded);
+  Release(absl::OkStatus(), added.ok() ? folded.size() : 0);
+  return added;
+}
+
+absl::Status WorkersPool::TakeFolded(Bout& bout, std::span<const int64_t> sums, std::vector<Folded>& folded) {
+  const absl::Status added = bout.AddSums(sums);
   if (added.ok()) {
-    for (Folded& client : folded) bout->Take(client.item, client.memory, std::move(client.trained));
+    for (Folded& client : folded) bout.Take(client.item, client.memory, std::move(client.trained));
   } else {
     const MutexLock lock(&mutex_);
     for (const Folded& client : folded) waiting_.push_front(client.item);
   }
-  Release(absl::OkStatus(), added.ok() ? folded.size() : 0);
   return added;
+}
+
+bool WorkersPool::WillReduce() const { return !form_anew_ && group_.collective()->Reduces(); }
+
+bool WorkersPool::OnlySumsAreMissing() const {
+  size_t folded = 0;
+  for (const auto& peer : peers_) folded += peer->folded.size();
+  return folded > 0 && folded == left_;
+}
+
+bool WorkersPool::ReduceSums(Bout& bout) {
+  std::vector<Folded> folded;
+  std::vector<size_t> ends;  // of each peer's among them
+  v1::ToWorker message;
+  {
+    const MutexLock lock(&mutex_);
+    if (!failed_.ok() || !WillReduce() || !OnlySumsAreMissing()) return !MustEnd();
+    // From here on they are nobody else's, even if a worker is lost.
+    for (const auto& peer : peers_) {
+      std::move(peer->folded.begin(), peer->folded.end(), std::back_inserter(folded));
+      peer->folded.clear();
+      ends.push_back(folded.size());
+    }
+    message.mutable_reduce_sums()->set_bout(bout_number_);
+  }
+  const std::string bytes = Pack(message);
+  Collective& collective = *group_.collective();
+  for (const auto& peer : peers_) {
+    // Who is gone makes the reduction fail, here and for those who have begun it.
+    if (const absl::Status sent = collective.Send(peer->place, bytes); !sent.ok()) Lose(*peer, sent);
+  }
+  const size_t elements = bout.task().task.model->size();
+  std::vector<int64_t> sums(static_cast<size_t>(bout.task().task.folding->sums));
+  absl::Status status = collective.ReduceSum(std::span(sums).first(elements), /*on_device=*/false);
+  if (status.ok()) status = collective.ReduceSum(std::span(sums).subspan(elements), /*on_device=*/false);
+  if (status.ok()) {
+    status = TakeFolded(bout, sums, folded);
+    const MutexLock lock(&mutex_);
+    if (!status.ok()) ++bout_number_;  // what the workers have kept is void
+    left_ -= status.ok() ? folded.size() : 0;
+  } else {
+    KeepFolded(folded, ends);
+  }
+  if (status.ok()) return false;
+  told_(absl::StrCat("the workers' sums could not be reduced and are sent one by one: ", Message(status)));
+  {
+    const MutexLock lock(&mutex_);
+    form_anew_ = true;
+  }
+  for (const auto& peer : peers_) Deal(*peer);
+  return true;
+}
+
+void WorkersPool::KeepFolded(std::vector<Folded>& folded, std::span<const size_t> ends) {
+  const MutexLock lock(&mutex_);
+  size_t next = 0;
+  for (size_t i = 0; i < peers_.size(); ++i) {
+    for (; next < ends[i]; ++next) {
+      if (peers_[i]->gone) {
+        waiting_.push_front(folded[next].item);
+      } else {
+        peers_[i]->folded.push_back(std::move(folded[next]));
+      }
+    }
+  }
 }
 
 void WorkersPool::LearnRate(Peer& peer, double seconds, size_t item) {
@@ -437,7 +512,7 @@ void WorkersPool::TellLoss(const WorkerGroup::Member& member, const std::string&
 bool WorkersPool::MustEnd() const {
   const bool nobody = own_ == nullptr &&
                       std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->gone; });
-  return left_ == 0 || !failed_.ok() || begin_again_ || nobody;
+  return left_ == 0 || !failed_.ok() || begin_again_ || nobody || (WillReduce() && OnlySumsAreMissing());
 }
 
 void WorkersPool::Help(Bout& bout, const std::function<bool()>& cancelled) {

@@ -94,6 +94,17 @@ class WorkersPool final : public VirtualClientPool {
   // Asks an idle peer for the sums of what it has folded.
   void AskForSums(Peer& peer);
   absl::Status TakeSums(Peer& peer, const v1::Sums& message, std::span<const std::string_view> blobs);
+  // Adds the sums of what is `folded`, or puts it back where they cannot be.
+  absl::Status TakeFolded(Bout& bout, std::span<const int64_t> sums, std::vector<Folded>& folded);
+  // Whether sums come all at once at the end: as long as nobody is lost, if the collective knows how.
+  bool WillReduce() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool OnlySumsAreMissing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // If that is so: takes the sums of all peers by a reduction. Whether there is more to do: where it fails,
+  // they come by messages from those that live, and clients may have to be trained again.
+  bool ReduceSums(Bout& bout);
+  // What was not reduced is for its peer to tell, or for others to do. Peer i's is folded[ends[i-1] ..
+  // ends[i]).
+  void KeepFolded(std::vector<Folded>& folded, std::span<const size_t> ends);
   // What was not taken from the peer is for others to do.
   void PutBack(Peer& peer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Lose(Peer& peer, const absl::Status& why);

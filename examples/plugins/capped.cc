@@ -34,12 +34,7 @@ class Capped final : public Aggregator {
     return static_cast<double>(std::min(update.num_samples, options_.cap));
   }
 
-  absl::Status MergeWith(Aggregator&& other) override {
-    const auto* peer = dynamic_cast<Capped*>(&other);
-    return peer == nullptr ? InternalError("capped can only merge with capped") : sum_.Merge(peer->sum_);
-  }
-
-  std::span<int64_t> Sums() override { return sum_.words(); }
+  ExactSum* Sum() override { return &sum_; }
 
   absl::StatusOr<Aggregate> Finish() && override {
     Aggregate aggregate{std::vector<float>(static_cast<size_t>(layout_.size)), sum_.terms(),

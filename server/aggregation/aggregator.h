@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "core/exact_sum.h"
 #include "core/parameters.h"
 #include "core/registry.h"
 #include "core/status.h"
@@ -29,8 +30,8 @@ struct Aggregate {
   double share = 1;
 };
 
-// Made anew for every round. Not thread-safe. Add and MergeWith commute exactly: neither arrival order nor
-// the way updates were spread over partial aggregators changes a bit of the result.
+// Made anew for every round. Not thread-safe. Add commutes exactly: neither arrival order nor the way updates
+// were spread over the sums of several processes changes a bit of the result.
 class Aggregator {
  public:
   using Interface = Aggregator;
@@ -50,12 +51,10 @@ class Aggregator {
   // Folds one update in. INVALID_ARGUMENT, with *this unchanged, for an update that is malformed, not finite
   // or of another model, or that claims more samples than the client declared.
   virtual absl::Status Add(const Update& update) = 0;
-  // Takes over all of `other`, of the same class and round.
-  virtual absl::Status MergeWith(Aggregator&& other) = 0;
-  // The partial aggregate, if it is nothing but sums, so that updates can be folded in many processes: adding
-  // the sums of another one of this class and round to these, one by one and modulo 2^64, is MergeWith. Empty
-  // where an update leaves more behind. They belong to the aggregator, as many as at first until Finish.
-  virtual std::span<int64_t> Sums() { return {}; }
+  // All that updates leave behind, if that is nothing but one sum, so that they can be folded in many
+  // processes: adding the words of another one's of this class and round (ExactSum::AddWords) adds its
+  // updates. nullptr where they leave more. It belongs to the aggregator, until Finish.
+  virtual ExactSum* Sum() { return nullptr; }
   // Consumes *this. FAILED_PRECONDITION if nothing with a positive weight was added.
   virtual absl::StatusOr<Aggregate> Finish() && = 0;
   // Whether the result is the weighted mean of the updates, and what an accepted one weighs in it. Methods

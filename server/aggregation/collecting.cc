@@ -1,7 +1,6 @@
 #include "server/aggregation/collecting.h"
 
 #include <cmath>
-#include <typeinfo>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -35,14 +34,6 @@ absl::Status Collecting::Add(const Update& update) {
   MUSTER_RETURN_IF_ERROR(CheckMember(cohort_, update, /*needs_samples=*/true).status());
   MUSTER_ASSIGN_OR_RETURN(std::vector<float> values, DecodeInRange(update, layout_));
   return updates_.Add(update.client, 1, std::move(values));
-}
-
-absl::Status Collecting::MergeWith(Aggregator&& other) {
-  auto* peer = dynamic_cast<Collecting*>(&other);
-  if (peer == nullptr || typeid(*peer) != typeid(*this) || peer->updates_.size() != updates_.size()) {
-    return InternalError("an aggregator can only merge with another one of its kind");
-  }
-  return updates_.MergeWith(std::move(peer->updates_));
 }
 
 absl::StatusOr<Aggregate> Collecting::Finish() && {

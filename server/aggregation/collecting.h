@@ -25,7 +25,6 @@ class Collecting : public Aggregator {
         updates_(layout_.size) {}
 
   absl::Status Add(const Update& update) final;
-  absl::Status MergeWith(Aggregator&& other) final;
   absl::StatusOr<Aggregate> Finish() && final;
   bool NeedsAll() const final { return true; }
 

@@ -35,15 +35,7 @@ class FedAvg final : public Aggregator {
     return place.ok() ? WeightAt(*place, update) : 0;
   }
 
-  absl::Status MergeWith(Aggregator&& other) override {
-    const auto* peer = dynamic_cast<FedAvg*>(&other);
-    if (peer == nullptr || peer->by_samples_ != by_samples_) {
-      return InternalError("fedavg can only merge with fedavg of the same weights");
-    }
-    return sum_.Merge(peer->sum_);
-  }
-
-  std::span<int64_t> Sums() override { return sum_.words(); }
+  ExactSum* Sum() override { return &sum_; }
 
   absl::StatusOr<Aggregate> Finish() && override {
     Aggregate aggregate;

@@ -29,18 +29,6 @@ class MajorityVote final : public Aggregator {
     return absl::OkStatus();
   }
 
-  absl::Status MergeWith(Aggregator&& other) override {
-    const auto* peer = dynamic_cast<MajorityVote*>(&other);
-    if (peer == nullptr || peer->layout_.size != layout_.size) {
-      return InternalError("majority_vote can only merge with majority_vote of the same model");
-    }
-    signs_.Merge(peer->signs_);
-    votes_.resize(std::max(votes_.size(), peer->votes_.size()));
-    for (size_t i = 0; i < peer->votes_.size(); ++i) votes_[i] += peer->votes_[i];
-    decoded_ += peer->decoded_;
-    return absl::OkStatus();
-  }
-
   absl::StatusOr<Aggregate> Finish() && override {
     const int64_t voters = decoded_ + signs_.voters();
     if (voters == 0) return absl::FailedPreconditionError("nobody voted");

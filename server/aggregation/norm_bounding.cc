@@ -33,15 +33,7 @@ class NormBounding final : public Aggregator {
     return sum_.Add(values, 1);
   }
 
-  absl::Status MergeWith(Aggregator&& other) override {
-    const auto* peer = dynamic_cast<NormBounding*>(&other);
-    if (peer == nullptr || peer->options_.bound != options_.bound) {
-      return InternalError("norm_bounding can only merge with norm_bounding of the same bound");
-    }
-    return sum_.Merge(peer->sum_);
-  }
-
-  std::span<int64_t> Sums() override { return sum_.words(); }
+  ExactSum* Sum() override { return &sum_; }
 
   absl::StatusOr<Aggregate> Finish() && override {
     Aggregate aggregate;

@@ -38,18 +38,6 @@ absl::Status UpdateSet::Add(ClientId client, double weight, std::vector<float> v
   return fd_ >= 0 || bytes > memory_bytes_ ? Spill() : absl::OkStatus();
 }
 
-absl::Status UpdateSet::MergeWith(UpdateSet&& other) {
-  for (Member& member : other.members_) {
-    if (member.offset >= 0) {
-      member.values.resize(static_cast<size_t>(size_));
-      MUSTER_RETURN_IF_ERROR(other.ReadBlock(member, 0, member.values));
-    }
-    MUSTER_RETURN_IF_ERROR(Add(member.client, member.weight, std::move(member.values)));
-  }
-  other.members_.clear();
-  return absl::OkStatus();
-}
-
 absl::Status UpdateSet::Spill() {
   if (fd_ < 0) {
     const char* folder = std::getenv("TMPDIR");

@@ -24,7 +24,6 @@ class UpdateSet {
 
   // `values` has `size` elements, all finite. INTERNAL if the disk is full.
   absl::Status Add(ClientId client, double weight, std::vector<float> values);
-  absl::Status MergeWith(UpdateSet&& other);
 
   int64_t size() const { return size_; }
   int64_t count() const { return static_cast<int64_t>(members_.size()); }

@@ -165,19 +165,11 @@ absl::Status Answers::Fold(const Update& update) {
 int64_t Answers::sums() const {
   const bool only_sums =
       !keep_ && rules_.required.empty() && rules_.scalars.empty() && !rules_.optimizer_state;
-  return only_sums ? static_cast<int64_t>(aggregator_->Sums().size()) : 0;
+  if (!only_sums || aggregator_->Sum() == nullptr) return 0;
+  return static_cast<int64_t>(aggregator_->Sum()->words().size());
 }
 
-absl::Status Answers::AddSums(std::span<const int64_t> sums) {
-  const std::span<int64_t> own = aggregator_->Sums();
-  if (sums.size() != own.size()) {
-    return InvalidInput(absl::StrCat(sums.size(), " sums, the round's aggregator has ", own.size()));
-  }
-  for (size_t i = 0; i < own.size(); ++i) {
-    own[i] = static_cast<int64_t>(static_cast<uint64_t>(own[i]) + static_cast<uint64_t>(sums[i]));
-  }
-  return absl::OkStatus();
-}
+absl::Status Answers::AddSums(std::span<const int64_t> sums) { return aggregator_->Sum()->AddWords(sums); }
 
 absl::Status Answers::CheckNumbers(const Numbers& numbers) const {
   size_t count = 0;

@@ -183,13 +183,6 @@ class GlooCollective final : public Collective {
     for (const absl::Status& one : sent) status.Update(one);
     return status;
   }
-  absl::Status AllReduceSum(std::span<int64_t> values) override {
-    return Call([&](Group& group) {
-      std::vector<at::Tensor> tensors = {Borrow(values.data(), values.size(), at::kLong)};
-      group.allreduce(tensors)->wait();
-      return true;
-    });
-  }
   // A message is a frame of fixed length, its own length and as much of it as there is room for, and then the
   // rest: one transfer where it is short.
   absl::Status Send(int to, std::string_view bytes) override {

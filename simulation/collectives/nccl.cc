@@ -50,7 +50,8 @@ class NcclCollective final : public Collective {
   int rank() const override { return context_.rank; }
   int size() const override { return context_.size; }
   absl::Status Broadcast(std::span<char> bytes) override;
-  absl::Status AllReduceSum(std::span<int64_t> values) override;
+  bool Reduces() const override { return true; }
+  absl::Status ReduceSum(std::span<int64_t> words, bool on_device) override;
   absl::Status Send(int to, std::string_view bytes) override { return Heard(messages_->Send(to, bytes)); }
   absl::StatusOr<std::string> Receive(int from) override {
     absl::StatusOr<std::string> bytes = messages_->Receive(from);
@@ -69,11 +70,18 @@ class NcclCollective final : public Collective {
   absl::Status FindDevice();
   absl::Status MakeBuffers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Meet() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Copies `bytes` to the device, piece by piece, has `call` started on each, and copies back.
-  template <typename Call>
-  absl::Status OnDevice(std::span<char> bytes, const Call& call);
-  template <typename Call>
-  absl::Status OnePiece(std::span<char> piece, const Call& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Calls piece(offset, size) for one piece of so many bytes after the other.
+  template <typename Piece>
+  absl::Status InPieces(size_t bytes, const Piece& piece);
+  absl::Status BroadcastPiece(std::span<char> piece) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status ReducePiece(std::span<int64_t> piece, bool on_device) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Puts the copy from the host to on_device_ on the stream.
+  absl::Status Up(const void* piece, size_t size) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Waits for what is on the stream and a copy from on_device_ to the host.
+  absl::Status Down(void* piece, size_t size) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Waits for a call of NCCL to have put its work on the stream.
+  absl::Status Started(ncclResult_t result) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Finished() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Waits until `done` says so. Every call of NCCL that is started is waited for: so nothing else blocks.
   template <typename Done>
@@ -144,7 +152,7 @@ absl::Status NcclCollective::FindDevice() {
                      api_.cudaGetErrorString(error == cudaSuccess ? cudaErrorNoDevice : error),
                      "); start every process where there is one for it, or use --collective gloo"));
   }
-  device_ = context_.local_rank % devices;
+  device_ = context_.device >= 0 ? context_.device : context_.local_rank % devices;
   return FromCuda(api_.cudaSetDevice(device_), "cudaSetDevice");
 }
 
@@ -213,48 +221,65 @@ absl::Status NcclCollective::News() {
 }
 
 absl::Status NcclCollective::Broadcast(std::span<char> bytes) {
-  return OnDevice(bytes, [this](void* memory, size_t size, ncclComm_t communicator, cudaStream_t stream) {
-    return api_.ncclBroadcast(memory, memory, size, ncclChar, 0, communicator, stream);
+  return InPieces(bytes.size(), [&](size_t offset, size_t size) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return BroadcastPiece(bytes.subspan(offset, size));
   });
 }
 
-absl::Status NcclCollective::AllReduceSum(std::span<int64_t> values) {
-  const std::span<char> bytes(reinterpret_cast<char*>(values.data()), values.size_bytes());
-  return OnDevice(bytes, [this](void* memory, size_t size, ncclComm_t communicator, cudaStream_t stream) {
-    return api_.ncclAllReduce(memory, memory, size / sizeof(int64_t), ncclInt64, ncclSum, communicator,
-                              stream);
+absl::Status NcclCollective::ReduceSum(std::span<int64_t> words, bool on_device) {
+  return InPieces(words.size_bytes(), [&](size_t offset, size_t size) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return ReducePiece(words.subspan(offset / sizeof(int64_t), size / sizeof(int64_t)), on_device);
   });
 }
 
-template <typename Call>
-absl::Status NcclCollective::OnDevice(std::span<char> bytes, const Call& call) {
+template <typename Piece>
+absl::Status NcclCollective::InPieces(size_t bytes, const Piece& piece) {
   const MutexLock lock(&mutex_);
   if (closed_) return absl::UnavailableError("nccl: the group is closed");
   if (communicator_ == nullptr) return absl::AbortedError("nccl: the group broke down before");
   absl::Status status = FromCuda(api_.cudaSetDevice(device_), "cudaSetDevice");  // of this thread
-  while (status.ok() && !bytes.empty()) {
-    const std::span<char> piece = bytes.first(std::min(kPiece, bytes.size()));
-    status = OnePiece(piece, call);
-    bytes = bytes.subspan(piece.size());
+  for (size_t offset = 0; status.ok() && offset < bytes; offset += kPiece) {
+    status = piece(offset, std::min(kPiece, bytes - offset));
   }
   return status.ok() ? status : GiveUp(status);
 }
 
-template <typename Call>
-absl::Status NcclCollective::OnePiece(std::span<char> piece, const Call& call) {
-  std::memcpy(pinned_, piece.data(), piece.size());
+absl::Status NcclCollective::BroadcastPiece(std::span<char> piece) {
+  if (rank() == 0) MUSTER_RETURN_IF_ERROR(Up(piece.data(), piece.size()));
   MUSTER_RETURN_IF_ERROR(
-      FromCuda(api_.cudaMemcpyAsync(on_device_, pinned_, piece.size(), cudaMemcpyHostToDevice, stream_),
-               "cudaMemcpyAsync"));
-  MUSTER_RETURN_IF_ERROR(FromNccl(call(on_device_, piece.size(), communicator_, stream_), "communicating"));
-  // Only then it is on the stream.
-  MUSTER_RETURN_IF_ERROR(WaitFor([this] { return CommunicatorIsReady(); }));
-  MUSTER_RETURN_IF_ERROR(
-      FromCuda(api_.cudaMemcpyAsync(pinned_, on_device_, piece.size(), cudaMemcpyDeviceToHost, stream_),
-               "cudaMemcpyAsync"));
-  MUSTER_RETURN_IF_ERROR(WaitFor([this] { return StreamIsDone(); }));
-  std::memcpy(piece.data(), pinned_, piece.size());
+      Started(api_.ncclBroadcast(on_device_, on_device_, piece.size(), ncclChar, 0, communicator_, stream_)));
+  return rank() == 0 ? Finished() : Down(piece.data(), piece.size());
+}
+
+absl::Status NcclCollective::ReducePiece(std::span<int64_t> piece, bool on_device) {
+  if (!on_device) MUSTER_RETURN_IF_ERROR(Up(piece.data(), piece.size_bytes()));
+  const void* const give = on_device ? piece.data() : on_device_;
+  MUSTER_RETURN_IF_ERROR(Started(
+      api_.ncclReduce(give, on_device_, piece.size(), ncclInt64, ncclSum, 0, communicator_, stream_)));
+  return rank() == 0 ? Down(piece.data(), piece.size_bytes()) : Finished();
+}
+
+absl::Status NcclCollective::Up(const void* piece, size_t size) {
+  std::memcpy(pinned_, piece, size);
+  return FromCuda(api_.cudaMemcpyAsync(on_device_, pinned_, size, cudaMemcpyHostToDevice, stream_),
+                  "cudaMemcpyAsync");
+}
+
+absl::Status NcclCollective::Down(void* piece, size_t size) {
+  MUSTER_RETURN_IF_ERROR(FromCuda(
+      api_.cudaMemcpyAsync(pinned_, on_device_, size, cudaMemcpyDeviceToHost, stream_), "cudaMemcpyAsync"));
+  MUSTER_RETURN_IF_ERROR(Finished());
+  std::memcpy(piece, pinned_, size);
   return absl::OkStatus();
+}
+
+absl::Status NcclCollective::Started(ncclResult_t result) {
+  MUSTER_RETURN_IF_ERROR(FromNccl(result, "communicating"));
+  return WaitFor([this] { return CommunicatorIsReady(); });
+}
+
+absl::Status NcclCollective::Finished() {
+  return WaitFor([this] { return StreamIsDone(); });
 }
 
 absl::Status NcclCollective::GiveUp(absl::Status why) {

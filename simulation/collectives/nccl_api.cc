@@ -44,7 +44,7 @@ absl::StatusOr<NcclApi> Load() {
   found.Update(Find(nccl, "ncclCommGetAsyncError", &api.ncclCommGetAsyncError));
   found.Update(Find(nccl, "ncclCommAbort", &api.ncclCommAbort));
   found.Update(Find(nccl, "ncclBroadcast", &api.ncclBroadcast));
-  found.Update(Find(nccl, "ncclAllReduce", &api.ncclAllReduce));
+  found.Update(Find(nccl, "ncclReduce", &api.ncclReduce));
   found.Update(Find(nccl, "ncclGetErrorString", &api.ncclGetErrorString));
   found.Update(Find(nccl, "ncclGetLastError", &api.ncclGetLastError));
   found.Update(Find(cudart, "cudaGetDeviceCount", &api.cudaGetDeviceCount));

@@ -23,7 +23,7 @@ struct NcclApi {
   decltype(::ncclCommGetAsyncError)* ncclCommGetAsyncError = nullptr;
   decltype(::ncclCommAbort)* ncclCommAbort = nullptr;
   decltype(::ncclBroadcast)* ncclBroadcast = nullptr;
-  decltype(::ncclAllReduce)* ncclAllReduce = nullptr;
+  decltype(::ncclReduce)* ncclReduce = nullptr;
   decltype(::ncclGetErrorString)* ncclGetErrorString = nullptr;
   decltype(::ncclGetLastError)* ncclGetLastError = nullptr;
 

@@ -85,7 +85,7 @@ TEST(DeviceFoldingTest, WhoeverReadsTheSumHasItAll) {
     ASSERT_TRUE(FoldPayload(OnDevice(x), 2, kLayout, sum).ok());
   };
   std::vector<float> out(kSize);
-  ExactSum mean(kSize, 4), taken(kSize, 4), quotient(kSize, 4), merged(kSize, 4), other(kSize, 4);
+  ExactSum mean(kSize, 4), taken(kSize, 4), quotient(kSize, 4), added(kSize, 4), other(kSize, 4);
   fold(mean);
   ASSERT_TRUE(mean.Mean(out).ok());
   EXPECT_FLOAT_EQ(out[7], x[7]);
@@ -93,8 +93,8 @@ TEST(DeviceFoldingTest, WhoeverReadsTheSumHasItAll) {
   ASSERT_TRUE(quotient.Quotient(8, out).ok());
   EXPECT_FLOAT_EQ(out[7], x[7] / 2);
   fold(other);
-  ASSERT_TRUE(merged.Merge(other).ok());
-  ASSERT_TRUE(merged.Mean(out).ok());
+  ASSERT_TRUE(added.AddWords(other.words()).ok());
+  ASSERT_TRUE(added.Mean(out).ok());
   EXPECT_FLOAT_EQ(out[7], x[7]);
   fold(taken);
   EXPECT_EQ(taken.terms(), 2);

@@ -42,12 +42,11 @@ class SignVotesOf : public testing::TestWithParam<Form> {};
 TEST_P(SignVotesOf, EqualTheSumOfDecodedSigns) {
   const auto [size, bucket] = GetParam();
   const Layout layout = LayoutOf(size);
-  SignVotes votes(size), first(size), rest(size);
+  SignVotes votes(size);
   std::vector<int32_t> expected(static_cast<size_t>(size));
   for (uint64_t voter = 0; voter < 300; ++voter) {
     const Payload payload = Encode(Values(size, voter), {{"bucket", bucket}, {"scale", std::string("none")}});
     ASSERT_EQ(*votes.Add(payload, layout), true);
-    ASSERT_EQ(*(voter < 77 ? first : rest).Add(payload, layout), true);
     const std::vector<float> decoded = *DecodePayload(payload, layout);
     for (size_t i = 0; i < expected.size(); ++i) expected[i] += decoded[i] > 0 ? 1 : -1;
   }
@@ -55,11 +54,6 @@ TEST_P(SignVotesOf, EqualTheSumOfDecodedSigns) {
   votes.AddTo(sums);
   EXPECT_EQ(sums, expected);
   EXPECT_EQ(votes.voters(), 300);
-  first.Merge(rest);
-  std::vector<int32_t> merged(expected.size());
-  first.AddTo(merged);
-  EXPECT_EQ(merged, expected);
-  EXPECT_EQ(first.voters(), 300);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, SignVotesOf,

@@ -68,7 +68,7 @@ TEST(ExactSum, HandValues) {
   EXPECT_EQ(out, (std::vector<float>{8, 2, 0.625f}));
 }
 
-TEST(ExactSum, EveryOrderAndEveryMergeGivesTheSameBits) {
+TEST(ExactSum, EveryOrderAndEveryWayToSpreadTheTermsGivesTheSameBits) {
   std::vector<Term> terms = RandomTerms(40, 50);
   const double bound = Total(terms);
   ExactSum in_order(50, bound);
@@ -83,15 +83,17 @@ TEST(ExactSum, EveryOrderAndEveryMergeGivesTheSameBits) {
     for (const Term& term : terms)
       ASSERT_TRUE(parts[random.Below(parts.size())].Add(term.x, term.weight).ok());
     ExactSum whole(50, bound);
-    for (const ExactSum& part : parts) ASSERT_TRUE(whole.Merge(part).ok());
+    for (ExactSum& part : parts) ASSERT_TRUE(whole.AddWords(part.words()).ok());
     EXPECT_TRUE(SameBits(Mean(whole), expected));
     EXPECT_EQ(whole.terms(), 40);
     EXPECT_EQ(whole.total_weight(), in_order.total_weight());
 
-    ExactSum elsewhere(50, bound);  // as another process adds them, which sees integers only
+    std::vector<int64_t> words(52);  // as other processes add them, which see integers only
     for (ExactSum& part : parts) {
-      for (size_t i = 0; i < part.words().size(); ++i) elsewhere.words()[i] += part.words()[i];
+      for (size_t i = 0; i < words.size(); ++i) words[i] += part.words()[i];
     }
+    ExactSum elsewhere(50, bound);
+    ASSERT_TRUE(elsewhere.AddWords(words).ok());
     EXPECT_TRUE(SameBits(Mean(elsewhere), expected));
     EXPECT_EQ(elsewhere.terms(), 40);
     EXPECT_EQ(elsewhere.total_weight(), in_order.total_weight());
@@ -155,15 +157,18 @@ TEST(ExactSum, RefusalNamesTheCauseAndLeavesTheSumAsItWas) {
   refuse({1, 2, 3}, 3.5, "weights sum to more than their bound");
 }
 
-TEST(ExactSum, MergeRefusesWhatDoesNotFit) {
-  ExactSum sum(2, 4), other_size(3, 4), other_bound(2, 8), heavy(2, 4);
-  EXPECT_FALSE(sum.Merge(other_size).ok());
-  EXPECT_FALSE(sum.Merge(other_bound).ok());
+TEST(ExactSum, WordsThatDoNotFitAreRefused) {
+  ExactSum sum(2, 4), other_size(3, 4), heavy(2, 4);
+  EXPECT_FALSE(sum.AddWords(other_size.words()).ok());
   ASSERT_TRUE(sum.Add(std::vector<float>{1, 1}, 3).ok());
   ASSERT_TRUE(heavy.Add(std::vector<float>{1, 1}, 3).ok());
-  EXPECT_FALSE(sum.Merge(heavy).ok());
+  EXPECT_FALSE(sum.AddWords(heavy.words()).ok());
+  for (const std::vector<int64_t>& counts : {std::vector<int64_t>{-1, 1}, {1, -1}}) {
+    EXPECT_FALSE(sum.AddWords(std::vector<int64_t>{0, 0, counts[0], counts[1]}).ok());
+  }
   EXPECT_EQ(sum.total_weight(), 3);
   EXPECT_EQ(sum.terms(), 1);
+  EXPECT_EQ(Mean(sum), (std::vector<float>{1, 1}));
 }
 
 TEST(ExactSum, AMeanNeedsWeight) {
@@ -213,7 +218,7 @@ TEST_P(ExactSumPieces, GiveTheBitsOfTheWhole) {
 }
 INSTANTIATE_TEST_SUITE_P(Magnitudes, ExactSumPieces, ::testing::Values(0x1.0p-30f, 0.01f, 3.0f, 0x1.0p20f));
 
-// Three times 2^40 in every element, or nothing at all.
+// Three times 2^40 in both elements, or nothing at all.
 class FakeDevice final : public DeviceSum {
  public:
   explicit FakeDevice(bool fails) : fails_(fails) {}
@@ -222,9 +227,11 @@ class FakeDevice final : public DeviceSum {
     for (int64_t& value : sum) value += int64_t{3} << 40;
     return absl::OkStatus();
   }
+  std::span<int64_t> elements() override { return elements_; }
 
  private:
   const bool fails_;
+  std::vector<int64_t> elements_ = {int64_t{3} << 40, int64_t{3} << 40};
 };
 
 TEST(ExactSum, WhatLiesOnADeviceIsPartOfTheSumOnce) {
@@ -241,7 +248,7 @@ TEST(ExactSum, WhatLiesOnADeviceIsPartOfTheSumOnce) {
 }
 
 TEST(ExactSum, ALostDeviceIsAnErrorForWhoeverReadsTheSum) {
-  ExactSum sum(2, 4), other(2, 4);
+  ExactSum sum(2, 4);
   const auto add = [](double /*scale*/, std::unique_ptr<DeviceSum>& on_device) {
     on_device = std::make_unique<FakeDevice>(/*fails=*/true);
     return absl::OkStatus();
@@ -250,10 +257,32 @@ TEST(ExactSum, ALostDeviceIsAnErrorForWhoeverReadsTheSum) {
   std::vector<float> out(2);
   EXPECT_EQ(sum.Mean(out).code(), absl::StatusCode::kInternal);
   EXPECT_EQ(sum.Quotient(1, out).code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(other.Merge(sum).code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(other.terms(), 0);
   EXPECT_TRUE(sum.words().empty());
   EXPECT_EQ(std::move(sum).TakeMean().status().code(), absl::StatusCode::kInternal);
+}
+
+TEST(ExactSum, WordsLieWhereAllTermsWereAdded) {
+  const auto add = [](double /*scale*/, std::unique_ptr<DeviceSum>& on_device) {
+    on_device = std::make_unique<FakeDevice>(/*fails=*/false);
+    return absl::OkStatus();
+  };
+  ExactSum there(2, 4), here(2, 4), mixed(2, 4);
+  ASSERT_TRUE(there.AddOnDevice(1, 3, add).ok());
+  ASSERT_TRUE(here.Add(std::vector<float>{12, 12}, 1).ok());
+  ASSERT_TRUE(mixed.Add(std::vector<float>{1, 1}, 1).ok());
+  ASSERT_TRUE(mixed.AddOnDevice(1, 3, add).ok());
+  for (ExactSum* sum : {&there, &here, &mixed}) {
+    const auto words = sum->WordsInPlace();
+    ASSERT_TRUE(words.ok());
+    EXPECT_EQ(words->on_device, sum == &there);
+    ASSERT_EQ(words->elements.size(), 2U);
+    EXPECT_THAT(words->elements, testing::Each((sum == &mixed ? int64_t{13} << 38 : int64_t{3} << 40)));
+    ASSERT_EQ(words->counts.size(), 2U);
+    EXPECT_EQ(words->counts[1], sum == &mixed ? 2 : 1);
+  }
+  // Who has read the sum has it here.
+  EXPECT_EQ(there.words().front(), int64_t{3} << 40);
+  EXPECT_FALSE(there.WordsInPlace()->on_device);
 }
 
 TEST(ExactSum, ATermThatADeviceCouldNotAddLeavesNoTrace) {

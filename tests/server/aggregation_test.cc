@@ -117,35 +117,21 @@ TEST_P(EveryAggregator, TheOrderOfUpdatesDoesNotChangeABit) {
   }
 }
 
-TEST_P(EveryAggregator, TheWayUpdatesAreSpreadOverPartsDoesNotChangeABit) {
+TEST_P(EveryAggregator, TheWayUpdatesAreSpreadOverSumsDoesNotChangeABit) {
   const Aggregate expected = AddAll(Make(cohort_), cohort_.updates);
+  if (Make(cohort_)->Sum() == nullptr) return;  // it is more than a sum
+  EXPECT_FALSE(Make(cohort_)->NeedsAll());
   for (uint64_t i = 0; i < 20; ++i) {
     Random random({.seed = 2, .round = i});
     std::vector<std::unique_ptr<Aggregator>> parts;
     for (int part = 0; part < 4; ++part) parts.push_back(Make(cohort_));
     for (const Update& update : cohort_.updates) ASSERT_TRUE(parts[random.Below(4)]->Add(update).ok());
     random.Shuffle(std::span(parts));
-    for (int part = 1; part < 4; ++part) ASSERT_TRUE(parts[0]->MergeWith(std::move(*parts[part])).ok());
+    for (int part = 1; part < 4; ++part) {
+      ASSERT_TRUE(parts[0]->Sum()->AddWords(parts[part]->Sum()->words()).ok());
+    }
     ExpectSameBits(Finish(std::move(parts[0])), expected);
   }
-}
-
-// What goes between processes is the same merge.
-TEST_P(EveryAggregator, SumsOfPartsAddUpToTheWhole) {
-  const Aggregate expected = AddAll(Make(cohort_), cohort_.updates);
-  std::vector<std::unique_ptr<Aggregator>> parts;
-  for (int part = 0; part < 3; ++part) parts.push_back(Make(cohort_));
-  const size_t count = parts[0]->Sums().size();
-  for (size_t i = 0; i < cohort_.updates.size(); ++i) {
-    ASSERT_TRUE(parts[i % 3]->Add(cohort_.updates[i]).ok());
-  }
-  for (const auto& part : parts) ASSERT_EQ(part->Sums().size(), count);
-  if (count == 0) return;  // it is more than sums
-  EXPECT_FALSE(parts[0]->NeedsAll());
-  for (int part = 1; part < 3; ++part) {
-    for (size_t i = 0; i < count; ++i) parts[0]->Sums()[i] += parts[part]->Sums()[i];
-  }
-  ExpectSameBits(Finish(std::move(parts[0])), expected);
 }
 
 TEST_P(EveryAggregator, EqualUpdatesReturnThemselves) {
@@ -216,20 +202,6 @@ TEST_P(EveryAggregator, AMeanIsTheMeanByTheWeightsItTells) {
   }
   const Aggregate aggregate = AddAll(std::move(aggregator), cohort_.updates);
   for (size_t i = 0; i < kSize; ++i) EXPECT_NEAR(aggregate.delta[i], sums[i] / total, 1e-7);
-}
-
-TEST_P(EveryAggregator, DoesNotMergeWithAnotherKindOrAnotherModel) {
-  for (const std::string& other : Registry<Aggregator>::Get().Names()) {
-    if (other == name_) continue;
-    auto aggregator = Make(cohort_);
-    EXPECT_FALSE(aggregator->MergeWith(std::move(*cohort_.Make({other, {}}))).ok()) << other;
-  }
-  const Layout larger = MakeLayout(kSize + 1);
-  auto made = Registry<Aggregator>::Get().Create(
-      {name_, {}}, {.layout = &larger, .cohort = cohort_.clients, .uniform_weights = uniform_weights_});
-  ASSERT_TRUE(made.ok());
-  auto aggregator = Make(cohort_);
-  EXPECT_FALSE(aggregator->MergeWith(std::move(**made)).ok());
 }
 
 TEST_P(EveryAggregator, ZerosAddUpToZeros) {
@@ -344,15 +316,7 @@ TEST(FedAvgTest, ACohortWithoutSamplesRefusesAndDoesNotCrash) {
               HasSubstr("claims 7 samples, the client declared 0"));
 }
 
-TEST(FedAvgTest, IsNothingButSums) {
-  EXPECT_GT(Cohort(2).Make({"fedavg", {}})->Sums().size(), static_cast<size_t>(kSize));
-}
-
-TEST(FedAvgTest, DoesNotMergeWithOtherWeights) {
-  const Cohort cohort(2);
-  auto other = cohort.Make({"fedavg", {}}, /*uniform_weights=*/true);
-  EXPECT_FALSE(cohort.Make({"fedavg", {}})->MergeWith(std::move(*other)).ok());
-}
+TEST(FedAvgTest, IsNothingButASum) { EXPECT_NE(Cohort(2).Make({"fedavg", {}})->Sum(), nullptr); }
 
 }  // namespace
 }  // namespace muster

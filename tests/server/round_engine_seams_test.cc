@@ -87,9 +87,9 @@ TEST(RoundEngineSeams, UpdatesThatThePoolFoldsItselfGiveTheSameBits) {
     update.folded = {update.payload.size(), UpdateNorm(update.payload, folded.layout), /*seconds=*/1};
     update.payload.bytes.resize(kPayloadHeaderBytes);
     if (answers % 3 == 0) {
-      EXPECT_EQ(static_cast<int64_t>(partial->Sums().size()), task.folding->sums);
-      EXPECT_FALSE(task.folding->add(partial->Sums().subspan(1)).ok());
-      EXPECT_TRUE(task.folding->add(partial->Sums()).ok());
+      EXPECT_EQ(static_cast<int64_t>(partial->Sum()->words().size()), task.folding->sums);
+      EXPECT_FALSE(task.folding->add(partial->Sum()->words().subspan(1)).ok());
+      EXPECT_TRUE(task.folding->add(partial->Sum()->words()).ok());
       partial.reset();
     }
     return update;

@@ -80,8 +80,16 @@ TEST_P(CollectiveTest, SumsIntegersExactly) {
     constexpr int64_t kLarge = int64_t{1} << 53;  // one more is no double
     std::vector<int64_t> values(1000);
     std::iota(values.begin(), values.end(), collective.rank() == 0 ? kLarge : -collective.rank());
-    EXPECT_TRUE(collective.AllReduceSum(values).ok());
-    for (int64_t i = 0; i < 1000; ++i) EXPECT_EQ(values[static_cast<size_t>(i)], kLarge - 3 + 3 * i);
+    const std::vector<int64_t> own = values;
+    const absl::Status status = collective.ReduceSum(values, /*on_device=*/false);
+    if (!collective.Reduces()) {
+      EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
+      return;
+    }
+    EXPECT_TRUE(status.ok()) << status;
+    for (size_t i = 0; i < 1000; ++i) {
+      EXPECT_EQ(values[i], collective.rank() == 0 ? kLarge - 3 + 3 * static_cast<int64_t>(i) : own[i]);
+    }
   });
 }
 

@@ -56,7 +56,7 @@ TEST_F(LocalSumsTest, TheSumsAreThoseOfAnAggregatorThatWasGivenTheUpdates) {
 
   const std::unique_ptr<Aggregator> given = sums_.Give(5);
   ASSERT_NE(given, nullptr);
-  const std::span<const int64_t> sums = given->Sums(), wanted = (*expected)->Sums();
+  const std::span<const int64_t> sums = given->Sum()->words(), wanted = (*expected)->Sum()->words();
   EXPECT_TRUE(std::equal(sums.begin(), sums.end(), wanted.begin(), wanted.end()));
   EXPECT_EQ(sums_.Give(5), nullptr);  // once
 }
@@ -84,7 +84,7 @@ TEST_F(LocalSumsTest, AnUpdateOnADeviceIsFoldedThereOrStaysThere) {
   EXPECT_NE(UpdateOf(bad).payload.on_device, nullptr);
   const auto given = sums_.Give(1), wanted = host.Give(1);
   ASSERT_TRUE(given != nullptr && wanted != nullptr);
-  const std::span<const int64_t> sums = given->Sums(), expected = wanted->Sums();
+  const std::span<const int64_t> sums = given->Sum()->words(), expected = wanted->Sum()->words();
   EXPECT_TRUE(std::equal(sums.begin(), sums.end(), expected.begin(), expected.end()));
 }
 
@@ -109,7 +109,7 @@ TEST_F(LocalSumsTest, WhatTheRoundNeedsWholeStaysWhole) {
   sums_.Fold(1, folding_, /*from=*/0, small);
   EXPECT_FALSE(UpdateOf(small).folded);
   if (const auto given = sums_.Give(1); given != nullptr) {
-    for (const int64_t sum : given->Sums()) EXPECT_EQ(sum, 0);
+    for (const int64_t sum : given->Sum()->words()) EXPECT_EQ(sum, 0);
   }
 }
 

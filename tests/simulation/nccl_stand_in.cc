@@ -39,6 +39,7 @@ struct ncclComm {
   int device;
   int calls = 0;
   bool starting = false;  // the next question is answered with: in progress
+  bool broken = false;
   bool aborted = false;
 };
 struct CUstream_st {
@@ -83,7 +84,8 @@ ncclResult_t Ask(ncclComm_t communicator, ncclResult_t* state) {
     communicator->starting = false;
   } else if (static_cast<int>(devices.size()) < communicator->size) {
     *state = ncclInvalidUsage;
-  } else if (communicator->calls > 0 && communicator->rank == State().breaking_rank) {
+  } else if (communicator->broken ||
+             (communicator->calls > 0 && communicator->rank == State().breaking_rank)) {
     *state = ncclRemoteError;
   } else {
     *state = ncclSuccess;
@@ -126,11 +128,14 @@ ncclResult_t Broadcast(const void* give, void* take, size_t count, ncclDataType_
   });
 }
 
-ncclResult_t AllReduce(const void* give, void* take, size_t count, ncclDataType_t type, ncclRedOp_t operation,
-                       ncclComm_t communicator, cudaStream_t stream) {
+ncclResult_t Reduce(const void* give, void* take, size_t count, ncclDataType_t type, ncclRedOp_t operation,
+                    int root, ncclComm_t communicator, cudaStream_t stream) {
   if (type != ncclInt64 || operation != ncclSum) return ncclInvalidArgument;
+  communicator->broken = State().reduces != nullptr && !State().reduces(communicator->rank);
+  const bool takes = communicator->rank == root;
   return Call(give, count * sizeof(int64_t), communicator, stream,
               [=](const std::map<int, std::vector<char>>& given) {
+                if (!takes) return;
                 auto* sums = static_cast<uint64_t*>(take);
                 std::fill(sums, sums + count, 0);
                 for (const auto& [rank, bytes] : given) {
@@ -179,8 +184,9 @@ cudaError_t Free(void* memory) {
   std::free(memory);
   return cudaSuccess;
 }
-cudaError_t Copy(void* to, const void* from, size_t bytes, cudaMemcpyKind /*kind*/, cudaStream_t stream) {
+cudaError_t Copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   const std::lock_guard lock(mutex);
+  (kind == cudaMemcpyHostToDevice ? State().bytes_up : State().bytes_down) += static_cast<int64_t>(bytes);
   stream->queue.push_back([=] {
     std::memcpy(to, from, bytes);
     return true;
@@ -207,7 +213,7 @@ const NcclApi& NcclStandIn::Api() {
       .ncclCommGetAsyncError = Ask,
       .ncclCommAbort = Abort,
       .ncclBroadcast = Broadcast,
-      .ncclAllReduce = AllReduce,
+      .ncclReduce = Reduce,
       .ncclGetErrorString =
           [](ncclResult_t result) {
             return result == ncclInvalidUsage ? "invalid usage" : "remote process exited";

@@ -5,6 +5,8 @@
 #define MUSTER_TESTS_SIMULATION_NCCL_STAND_IN_H_
 
 #include <atomic>
+#include <cstdint>
+#include <functional>
 
 #include "simulation/collectives/nccl_api.h"
 
@@ -14,12 +16,16 @@ struct NcclStandIn {
   // What the machine is like.
   std::atomic<int> devices = 8;
   std::atomic<int> breaking_rank = -1;  // its link fails as soon as it communicates
+  // Told who begins a reduction, if set; false: its link fails there. Set while nobody communicates.
+  std::function<bool(int rank)> reduces = nullptr;
 
   // What was seen.
   std::atomic<int> memory = 0;         // pieces and streams that are not freed
   std::atomic<int> communicators = 0;  // that are not aborted
   std::atomic<int> used_after_abort = 0;
   std::atomic<int> used_on_another_device = 0;
+  std::atomic<int64_t> bytes_up = 0;  // copied to a device
+  std::atomic<int64_t> bytes_down = 0;
 
   static NcclStandIn& Get();
   static const NcclApi& Api();

@@ -69,6 +69,7 @@ class NcclTest : public ::testing::Test {
   void TearDown() override {
     stand_in_.devices = 8;
     stand_in_.breaking_rank = -1;
+    stand_in_.reduces = nullptr;
     EXPECT_EQ(stand_in_.memory, 0);
     EXPECT_EQ(stand_in_.communicators, 0);
     EXPECT_EQ(stand_in_.used_after_abort, 0);
@@ -86,9 +87,11 @@ TEST_F(NcclTest, VectorsOfManyPiecesArriveWhole) {
   ExpectAllMade(NcclGroup(NcclStandIn::Api()).Run(2, [](Collective& collective) {
     std::vector<int64_t> values(kValues);
     std::iota(values.begin(), values.end(), collective.rank());
-    ASSERT_TRUE(collective.AllReduceSum(values).ok());
+    ASSERT_TRUE(collective.ReduceSum(values, /*on_device=*/false).ok());
     size_t wrong = 0;
-    for (size_t i = 0; i < kValues; ++i) wrong += values[i] == static_cast<int64_t>(2 * i + 1) ? 0 : 1;
+    for (size_t i = 0; i < kValues; ++i) {
+      wrong += values[i] == static_cast<int64_t>(collective.rank() == 0 ? 2 * i + 1 : i + 1) ? 0 : 1;
+    }
     EXPECT_EQ(wrong, 0U);
     std::string bytes(3 * (size_t{1} << 24) + 5, collective.rank() == 0 ? 'x' : '.');
     ASSERT_TRUE(collective.Broadcast(bytes).ok());
@@ -97,11 +100,23 @@ TEST_F(NcclTest, VectorsOfManyPiecesArriveWhole) {
   }));
 }
 
+TEST_F(NcclTest, WhatLiesOnADeviceIsReducedFromThere) {
+  stand_in_.bytes_up = stand_in_.bytes_down = 0;
+  ExpectAllMade(NcclGroup(NcclStandIn::Api()).Run(3, [](Collective& collective) {
+    std::vector<int64_t> values = {1, 2, int64_t{1} << 60};
+    ASSERT_TRUE(collective.ReduceSum(values, /*on_device=*/collective.rank() > 0).ok());
+    const int64_t times = collective.rank() == 0 ? 3 : 1;
+    EXPECT_THAT(values, ::testing::ElementsAre(times, 2 * times, times << 60));
+  }));
+  EXPECT_EQ(stand_in_.bytes_up, 24);  // process 0's
+  EXPECT_EQ(stand_in_.bytes_down, 24);
+}
+
 TEST_F(NcclTest, AnErrorOfOneProcessEndsTheCallsOfAllAtOnce) {
   stand_in_.breaking_rank = 1;
   ExpectAllMade(NcclGroup(NcclStandIn::Api()).Run(3, [](Collective& collective) {
     std::vector<int64_t> values(10);
-    const absl::Status status = collective.AllReduceSum(values);
+    const absl::Status status = collective.ReduceSum(values, /*on_device=*/false);
     if (collective.rank() == 1) {
       EXPECT_TRUE(absl::IsUnavailable(status)) << status;
       EXPECT_THAT(Message(status), HasSubstr("remote process exited (first line)"));
@@ -278,8 +293,21 @@ TEST_F(GpuTest, VectorsGoThroughTheDevices) {
   constexpr int64_t kLarge = int64_t{1} << 53;  // one more is no double
   ExpectAllMade(NcclGroup(*api_).Run(devices_, [this](Collective& collective) {
     std::vector<int64_t> values(kValues, kLarge + 1);
-    ASSERT_TRUE(collective.AllReduceSum(values).ok());
-    EXPECT_THAT(values, ::testing::Each(devices_ * (kLarge + 1)));
+    ASSERT_TRUE(collective.ReduceSum(values, /*on_device=*/false).ok());
+    EXPECT_THAT(values, ::testing::Each((collective.rank() == 0 ? devices_ : 1) * (kLarge + 1)));
+    const size_t bytes_of_values = kValues * sizeof(int64_t);
+    void* there = nullptr;
+    ASSERT_EQ(api_->cudaMalloc(&there, bytes_of_values), cudaSuccess);
+    ASSERT_EQ(api_->cudaMemcpyAsync(there, values.data(), bytes_of_values, cudaMemcpyHostToDevice, nullptr),
+              cudaSuccess);
+    while (api_->cudaStreamQuery(nullptr) == cudaErrorNotReady) std::this_thread::yield();
+    const bool first = collective.rank() == 0;
+    const std::span<int64_t> lying(static_cast<int64_t*>(there), kValues);
+    ASSERT_TRUE(collective.ReduceSum(first ? std::span(values) : lying, /*on_device=*/!first).ok());
+    if (first) {
+      EXPECT_THAT(values, ::testing::Each((2 * devices_ - 1) * (kLarge + 1)));
+    }
+    ASSERT_EQ(api_->cudaFree(there), cudaSuccess);
     std::string bytes(3 * (size_t{1} << 24) + 5, collective.rank() == 0 ? 'x' : '.');
     ASSERT_TRUE(collective.Broadcast(bytes).ok());
     EXPECT_EQ(bytes.find_first_not_of('x'), bytes.npos);
