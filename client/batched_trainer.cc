@@ -25,8 +25,8 @@ constexpr int64_t kMaxGroup = 64;
 // Nor have its models, with what their batches take on the way through them, more elements: 64 MiB of them.
 constexpr int64_t kMaxGroupElements = int64_t{1} << 24;
 // Updates of so many elements may stay where they are. Encoding or folding one there is a dozen operations
-// and more, asked for one by one; in that time, by estimate, 256 KB are copied. What is smaller comes down with
-// the whole group's.
+// and more, asked for one by one; in that time, by estimate, 256 KB are copied. What is smaller comes down
+// with the whole group's.
 constexpr int64_t kStayingElements = int64_t{1} << 16;
 
 // This thread's queue on the device.

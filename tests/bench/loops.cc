@@ -24,12 +24,18 @@ std::vector<Index> BatchOrder(std::span<const uint32_t> samples, uint64_t seed, 
 class BareLoop final : public Loop {
  public:
   BareLoop(const Dataset& data, std::unique_ptr<Model> model, LoopOptions options)
-      : options_(options), model_(std::move(model)) {
+      : options_(std::move(options)),
+        place_(options_.device != nullptr ? options_.device->place() : at::Device(at::kCPU)),
+        model_(std::move(model)) {
     std::vector<int64_t> shape = {data.size()};
     shape.insert(shape.end(), data.sample_shape.begin(), data.sample_shape.end());
-    inputs_ = at::tensor(at::ArrayRef<float>(data.inputs)).view(shape);
-    labels_ = at::tensor(at::ArrayRef<int64_t>(data.labels));
-    for (const auto& [name, tensor] : model_->Parameters()) parameters_.push_back(tensor);
+    inputs_ = at::tensor(at::ArrayRef<float>(data.inputs)).view(shape).to(place_);
+    labels_ = at::tensor(at::ArrayRef<int64_t>(data.labels)).to(place_);
+    for (auto& [name, tensor] : model_->Buffers()) tensor.set_data(tensor.to(place_));
+    for (auto& [name, tensor] : model_->Parameters()) {
+      tensor.set_data(tensor.to(place_));
+      parameters_.push_back(tensor);
+    }
     model_->SetTraining(true);
   }
 
@@ -38,7 +44,8 @@ class BareLoop final : public Loop {
     SeedForwardRandom(
         {.seed = options_.seed, .purpose = Purpose::kDropout, .round = round, .client = client});
     const std::vector<int64_t> order = BatchOrder<int64_t>(samples, options_.seed, round, client);
-    const at::Tensor indices = at::tensor(at::ArrayRef<int64_t>(order));
+    const at::Tensor indices = at::tensor(at::ArrayRef<int64_t>(order)).to(place_);
+    std::vector<at::Tensor> losses;
     for (int64_t begin = 0; begin < indices.numel(); begin += options_.batch_size) {
       const at::Tensor batch =
           indices.narrow(0, begin, std::min(options_.batch_size, indices.numel() - begin));
@@ -47,8 +54,9 @@ class BareLoop final : public Loop {
       for (const at::Tensor& parameter : parameters_) parameter.mutable_grad().reset();
       loss.backward();
       sgd.step();
-      loss_sum_ += loss.item<double>();
+      losses.push_back(loss.detach());
     }
+    loss_sum_ += at::stack(losses).sum().item<double>();
   }
   std::vector<std::span<float>> values() override {
     std::vector<std::span<float>> pieces;
@@ -60,6 +68,7 @@ class BareLoop final : public Loop {
 
  private:
   const LoopOptions options_;
+  const at::Device place_;
   std::unique_ptr<Model> model_;
   at::Tensor inputs_, labels_;
   std::vector<at::Tensor> parameters_;
@@ -69,7 +78,7 @@ class BareLoop final : public Loop {
 class LoopByHand final : public Loop {
  public:
   LoopByHand(const Dataset& data, const std::vector<int64_t>& widths, LoopOptions options)
-      : data_(data), options_(options) {
+      : data_(data), options_(std::move(options)) {
     Random random({.seed = 4});
     for (size_t l = 0; l + 1 < widths.size(); ++l) {
       Layer& layer =
@@ -77,8 +86,8 @@ class LoopByHand final : public Loop {
       layer.weight.resize(static_cast<size_t>(widths[l] * widths[l + 1]));
       for (float& value : layer.weight) value = static_cast<float>(0.01 * random.Normal());
       layer.bias.resize(static_cast<size_t>(widths[l + 1]));
-      layer.in.resize(static_cast<size_t>(options.batch_size * widths[l]));
-      layer.by_out.resize(static_cast<size_t>(options.batch_size * widths[l + 1]));
+      layer.in.resize(static_cast<size_t>(options_.batch_size * widths[l]));
+      layer.by_out.resize(static_cast<size_t>(options_.batch_size * widths[l + 1]));
     }
   }
 
@@ -163,12 +172,12 @@ class LoopByHand final : public Loop {
 }  // namespace
 
 std::unique_ptr<Loop> MakeBareLoop(const Dataset& data, std::unique_ptr<Model> model, LoopOptions options) {
-  return std::make_unique<BareLoop>(data, std::move(model), options);
+  return std::make_unique<BareLoop>(data, std::move(model), std::move(options));
 }
 
 std::unique_ptr<Loop> MakeLoopByHand(const Dataset& data, const std::vector<int64_t>& widths,
                                      LoopOptions options) {
-  return std::make_unique<LoopByHand>(data, widths, options);
+  return std::make_unique<LoopByHand>(data, widths, std::move(options));
 }
 
 void AverageRound(Loop& loop, const Partition& partition, std::span<const int64_t> cohort, uint64_t round,

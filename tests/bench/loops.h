@@ -10,6 +10,7 @@
 
 #include "core/parameters.h"
 #include "learning/dataset.h"
+#include "learning/device.h"
 #include "learning/model.h"
 #include "learning/partition.h"
 
@@ -19,6 +20,8 @@ struct LoopOptions {
   int64_t batch_size = 20;
   double learning_rate = 0.01;
   uint64_t seed = 1;  // of the batches' order and of what a forward pass draws
+  // Where the bare loop's model and data set are. nullptr: with the host.
+  std::shared_ptr<ComputeDevice> device = nullptr;
 };
 
 // A resident model and its plain SGD on cross-entropy.
@@ -27,11 +30,12 @@ class Loop {
   virtual ~Loop() = default;
   // One epoch of client `client` in round `round`, from where the model is.
   virtual void Train(std::span<const uint32_t> samples, uint64_t round, uint64_t client) = 0;
-  // The model's values, piece by piece in layout order.
+  // The model's values, piece by piece in layout order. With the host.
   virtual std::vector<std::span<float>> values() = 0;
 };
 
-// Autograd and torch::optim::SGD. Gradients are dropped, not zeroed: the faster of its two ways.
+// Autograd and torch::optim::SGD. Gradients are dropped, not zeroed: the faster of its two ways. On a device
+// it waits once a client, for the losses.
 std::unique_ptr<Loop> MakeBareLoop(const Dataset& data, std::unique_ptr<Model> model, LoopOptions options);
 
 // By hand for linear layers of these widths with relu between: one pass of sgemm forward, two backward, the

@@ -3,17 +3,23 @@
 // a loop written by hand with cblas, too; and small clients by BatchedTrainer, with the CPU as the device,
 // against the same one by one, there and without a device:
 //   training_bench [ROUNDS]
-// prints samples per CPU-second of each at their fastest, ratios of those (noise only ever slows a run
-// down), and the median of the paired ratios. Clients of 600 samples of Fashion-MNIST, or of noise if it is
-// absent.
+// The same on a device against the bare loop there, clients one by one and, where the model is linear layers,
+// in groups; `cpu` is the CPU in place of a GPU:
+//   training_bench [ROUNDS] --device DEVICE
+// Both print samples per second of each at their fastest (of CPU time, on a GPU by the clock), ratios of
+// those (noise only ever slows a run down), and the median of the paired ratios. Clients are slices of
+// Fashion-MNIST, or of noise if it is absent.
 #include <time.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "client/batched_trainer.h"
@@ -26,7 +32,6 @@ namespace muster {
 namespace {
 
 constexpr double kLearningRate = 0.01;
-constexpr int64_t kClientSamples = 600;
 
 Dataset Noise() {
   Dataset data;
@@ -49,11 +54,15 @@ Dataset Load() {
 }
 
 // CPU time of the process, one of whose threads works at a time: steadier than the wall clock where other
-// programs run.
-double Seconds(auto&& work) {
-  const auto now = [] {
+// programs run. A GPU's time shows on the wall clock alone.
+clockid_t ClockOf(const std::shared_ptr<ComputeDevice>& device) {
+  return device != nullptr && device->is_cuda() ? CLOCK_MONOTONIC : CLOCK_PROCESS_CPUTIME_ID;
+}
+
+double Seconds(clockid_t clock, auto&& work) {
+  const auto now = [clock] {
     timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    clock_gettime(clock, &time);
     return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
   };
   const double start = now();
@@ -73,65 +82,109 @@ T Must(absl::StatusOr<T> value) {
   std::exit(1);
 }
 
-void Compare(const FederatedData& data, const std::string& name, int64_t batch_size, int64_t clients,
-             int rounds) {
-  const Model::Context context{.input_shape = data.train().sample_shape, .outputs = 10, .folder = ""};
-  const LoopOptions options{.batch_size = batch_size, .learning_rate = kLearningRate, .seed = 1};
-  const auto bare =
-      MakeBareLoop(data.train(), Must(Registry<Model>::Get().Create({name, {}}, context)), options);
-  const auto model = std::make_shared<std::vector<float>>();
-  const auto workers = Must(WorkerThreads::Start(1, [&]() -> absl::StatusOr<std::unique_ptr<LocalTrainer>> {
-    auto flat = Must(MakeModel({name, {}}, context, 1));
-    model->assign(flat->values().begin(), flat->values().end());
-    return LocalTrainer::Create(
-        std::move(flat), data.train(),
-        {.batch_size = batch_size, .optimizer = {"sgd", {{"learning_rate", kLearningRate}}}});
-  }));
-  const auto states = Must(StateStore::Open(""));
-  const auto compressor = Must(Registry<Compressor>::Get().Create({"identity", {}}, {}));
-  const auto feedback = Must(Registry<ErrorFeedback>::Get().Create(
-      {"none", {}}, {.compressor = compressor.get(), .layout = &workers->layout()}));
-  const Adversaries nobody;
-  const VirtualClients virtual_clients(data, *feedback, nobody, Misfortunes());
-  InProcessPool pool(virtual_clients, *states, *workers, /*labels=*/false);
-  std::vector<ClientId> cohort(static_cast<size_t>(clients));
-  std::iota(cohort.begin(), cohort.end(), 0);
+// As many clients as `samples` allow, `most` at most, each with the next `size` of them.
+FederatedData Slices(std::shared_ptr<const TrainTest> samples, int64_t size, int64_t most) {
+  FederatedData data;
+  data.samples = std::move(samples);
+  for (int64_t client = 0; client < std::min(most, data.train().size() / size); ++client) {
+    std::vector<uint32_t> slice(static_cast<size_t>(size));
+    std::iota(slice.begin(), slice.end(), static_cast<uint32_t>(client * size));
+    data.training.AddClient(slice);
+  }
+  return data;
+}
 
-  const auto ours = [&](int round) {
-    return Seconds([&] {
-      auto aggregator = Must(
-          Registry<Aggregator>::Get().Create({"fedavg", {}}, {.layout = &workers->layout(),
-                                                              .cohort = pool.Available().first(cohort.size()),
-                                                              .uniform_weights = false}));
-      const auto fold = [&](Outcome outcome) { return aggregator->Add(std::get<Update>(outcome)); };
-      const Task task{.round = round, .seed = 1, .model = model};
-      const absl::Status done = pool.Run(task, cohort, fold, [] { return false; });
-      if (!done.ok()) Must(absl::StatusOr<int>(done));
-      if (Must(std::move(*aggregator).Finish()).updates != static_cast<int64_t>(cohort.size())) {
-        Must(absl::StatusOr<int>(absl::InternalError("an update was refused")));
+// What every client of `data` does in a round.
+struct Work {
+  std::string model;
+  int64_t batch_size = 0;
+  std::shared_ptr<ComputeDevice> device = nullptr;
+  bool in_groups = false;  // on the device
+};
+
+Model::Context ContextOf(const Dataset& data) {
+  return {.input_shape = data.sample_shape, .outputs = 10, .folder = ""};
+}
+
+// A federation of these clients in this process.
+class Simulated {
+ public:
+  // `data` outlives it.
+  Simulated(const FederatedData& data, const Work& work) {
+    const Model::Context context = ContextOf(data.train());
+    const TrainerOptions options{.batch_size = work.batch_size,
+                                 .optimizer = {"sgd", {{"learning_rate", kLearningRate}}},
+                                 .device = work.device};
+    const auto make = [&] { return Must(MakeModel({work.model, {}}, context, 1)); };
+    workers_ =
+        Must(WorkerThreads::Start(1, [&] { return LocalTrainer::Create(make(), data.train(), options); }));
+    const auto model = make();
+    model_ = std::make_shared<const std::vector<float>>(model->values().begin(), model->values().end());
+    if (work.in_groups) batched_ = Must(BatchedTrainer::Make(*model, data.train(), options));
+    feedback_ = Must(Registry<ErrorFeedback>::Get().Create(
+        {"none", {}}, {.compressor = compressor_.get(), .layout = &workers_->layout()}));
+    clients_.emplace(data, *feedback_, nobody_, Misfortunes(), batched_.get());
+    pool_.emplace(*clients_, *states_, *workers_, /*labels=*/false);
+    cohort_.resize(pool_->Available().size());
+    std::iota(cohort_.begin(), cohort_.end(), 0);
+  }
+
+  void Round(int round) {
+    const auto aggregator = Must(Registry<Aggregator>::Get().Create(
+        {"fedavg", {}},
+        {.layout = &workers_->layout(), .cohort = pool_->Available(), .uniform_weights = false}));
+    const auto fold = [&](Outcome outcome) { return aggregator->Add(std::get<Update>(outcome)); };
+    const Task task{.round = round, .seed = 1, .model = model_, .folding = folding_};
+    const absl::Status done = pool_->Run(task, cohort_, fold, [] { return false; });
+    if (!done.ok()) Must(absl::StatusOr<int>(done));
+    if (Must(std::move(*aggregator).Finish()).updates != static_cast<int64_t>(cohort_.size())) {
+      Must(absl::StatusOr<int>(absl::InternalError("an update was refused")));
+    }
+  }
+
+ private:
+  const std::unique_ptr<StateStore> states_ = Must(StateStore::Open(""));
+  const std::unique_ptr<Compressor> compressor_ =
+      Must(Registry<Compressor>::Get().Create({"identity", {}}, {}));
+  const std::shared_ptr<const Folding> folding_ = std::make_shared<Folding>();  // fedavg is sums
+  const Adversaries nobody_;
+  std::shared_ptr<const std::vector<float>> model_;
+  std::unique_ptr<WorkerThreads> workers_;
+  std::unique_ptr<BatchedTrainer> batched_;
+  std::unique_ptr<ErrorFeedback> feedback_;
+  std::optional<VirtualClients> clients_;
+  std::optional<InProcessPool> pool_;
+  std::vector<ClientId> cohort_;
+};
+
+void Compare(const FederatedData& data, const Work& work, int rounds) {
+  const LoopOptions options{
+      .batch_size = work.batch_size, .learning_rate = kLearningRate, .seed = 1, .device = work.device};
+  const auto bare = MakeBareLoop(
+      data.train(), Must(Registry<Model>::Get().Create({work.model, {}}, ContextOf(data.train()))), options);
+  Simulated simulated(data, work);
+  const auto seconds = [clock = ClockOf(work.device)](auto&& run) { return Seconds(clock, run); };
+  const auto ours = [&](int round) { return seconds([&] { simulated.Round(round); }); };
+  const auto by = [&](Loop& loop, int round) {
+    return seconds([&] {
+      for (ClientId client = 0; client < data.clients(); ++client) {
+        loop.Train(data.training.samples(client), static_cast<uint64_t>(round),
+                   static_cast<uint64_t>(client));
       }
     });
   };
-  const auto theirs = [&](int round) {
-    return Seconds([&] {
-      for (const ClientId client : cohort) {
-        bare->Train(data.training.samples(client), static_cast<uint64_t>(round),
-                    static_cast<uint64_t>(client));
-      }
-    });
-  };
+  const auto theirs = [&](int round) { return by(*bare, round); };
   std::unique_ptr<Loop> by_hand;
-  if (name == "softmax") by_hand = MakeLoopByHand(data.train(), {784, 10}, options);
-  if (name == "mlp") by_hand = MakeLoopByHand(data.train(), {784, 200, 10}, options);
-  const auto hand = [&](int round) {
-    return Seconds([&] {
-      for (const ClientId client : cohort) {
-        by_hand->Train(data.training.samples(client), static_cast<uint64_t>(round),
-                       static_cast<uint64_t>(client));
-      }
-    });
-  };
-  const int64_t count = clients * kClientSamples;
+  if (work.device == nullptr && work.model == "softmax") {
+    by_hand = MakeLoopByHand(data.train(), {784, 10}, options);
+  }
+  if (work.device == nullptr && work.model == "mlp") {
+    by_hand = MakeLoopByHand(data.train(), {784, 200, 10}, options);
+  }
+  int64_t count = 0;
+  for (ClientId client = 0; client < data.clients(); ++client) {
+    count += static_cast<int64_t>(data.training.samples(client).size());
+  }
   ours(0), theirs(0);  // warm-up
   std::vector<double> our_rates, their_rates, hand_rates, ratios;
   for (int round = 1; round <= rounds; ++round) {
@@ -142,13 +195,17 @@ void Compare(const FederatedData& data, const std::string& name, int64_t batch_s
     our_rates.push_back(static_cast<double>(count) / a_seconds);
     their_rates.push_back(static_cast<double>(count) / b);
     ratios.push_back(b / a_seconds);
-    if (by_hand) hand_rates.push_back(static_cast<double>(count) / hand(round));
+    if (by_hand) hand_rates.push_back(static_cast<double>(count) / by(*by_hand, round));
   }
   const double our_best = *std::max_element(our_rates.begin(), our_rates.end());
   const double their_best = *std::max_element(their_rates.begin(), their_rates.end());
-  std::printf("%-8s batch %2ld: %8.0f samples/s, bare loop %8.0f, ratio %.3f, median of pairs %.3f",
-              name.c_str(), static_cast<long>(batch_size), our_best, their_best, our_best / their_best,
-              Median(ratios));
+  std::printf("%-8s batch %2ld", work.model.c_str(), static_cast<long>(work.batch_size));
+  if (work.device != nullptr) {
+    std::printf(", %2ld x %3ld samples %s", static_cast<long>(data.clients()),
+                static_cast<long>(count / data.clients()), work.in_groups ? "in groups" : "one by one");
+  }
+  std::printf(": %8.0f samples/s, bare loop %8.0f, ratio %.3f, median of pairs %.3f", our_best, their_best,
+              our_best / their_best, Median(ratios));
   if (by_hand) {
     const double hand_best = *std::max_element(hand_rates.begin(), hand_rates.end());
     std::printf(", by hand %8.0f, ratio %.3f", hand_best, our_best / hand_best);
@@ -159,7 +216,7 @@ void Compare(const FederatedData& data, const std::string& name, int64_t batch_s
 
 // One epoch of as many clients as the data have full ones of `samples`, by one thread.
 void CompareBatched(const Dataset& data, const std::string& name, int64_t samples, int rounds) {
-  const Model::Context context{.input_shape = data.sample_shape, .outputs = 10, .folder = ""};
+  const Model::Context context = ContextOf(data);
   TrainerOptions options{.batch_size = 10, .optimizer = {"sgd", {{"learning_rate", kLearningRate}}}};
   const auto host = Must(LocalTrainer::Create(Must(MakeModel({name, {}}, context, 1)), data, options));
   options.device = std::make_shared<ComputeDevice>(at::kCPU);
@@ -179,7 +236,9 @@ void CompareBatched(const Dataset& data, const std::string& name, int64_t sample
          .samples = std::span(places).subspan(static_cast<size_t>(c * samples), static_cast<size_t>(samples)),
          .delta = std::span(deltas).subspan(static_cast<size_t>(c) * global.size(), global.size())});
   }
-  const auto rate = [&](auto&& train) { return static_cast<double>(count) / Seconds(train); };
+  const auto rate = [&](auto&& train) {
+    return static_cast<double>(count) / Seconds(ClockOf(nullptr), train);
+  };
   const auto one_by_one = [&](LocalTrainer& trainer) {
     return rate([&] {
       for (const auto& client : clients)
@@ -203,25 +262,46 @@ void CompareBatched(const Dataset& data, const std::string& name, int64_t sample
   std::fflush(stdout);
 }
 
+void CompareAll(const std::shared_ptr<ComputeDevice>& device, const std::shared_ptr<const TrainTest>& samples,
+                int rounds) {
+  for (const auto& [model, clients] :
+       {std::pair<const char*, int64_t>{"softmax", 6}, {"mlp", 6}, {"lenet", 2}, {"cnn", 1}}) {
+    const FederatedData data = Slices(samples, 600, clients);
+    for (const int64_t batch : {20, 32}) Compare(data, {model, batch, device}, rounds);
+  }
+  for (const char* model : {"softmax", "mlp"}) {
+    if (device == nullptr) {
+      for (const int64_t size : {20, 60}) CompareBatched(samples->train, model, size, rounds);
+    } else {
+      for (const int64_t size : {60, 600}) {
+        Compare(Slices(samples, size, 64), {model, 10, device, /*in_groups=*/true}, rounds);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace muster
 
 int main(int argc, char** argv) {
-  const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 15;
+  int rounds = 15;
+  std::optional<std::string> device_name;
+  for (int i = 1; i < argc; ++i) {
+    if (argv[i] == std::string_view("--device")) {
+      device_name = i + 1 < argc ? argv[++i] : "";
+    } else {
+      rounds = std::max(1, std::atoi(argv[i]));
+    }
+  }
+  std::shared_ptr<muster::ComputeDevice> device;
+  if (device_name) {
+    device = muster::Must(muster::ComputeDevice::Find(*device_name, /*local_rank=*/0));
+    if (device == nullptr) device = std::make_shared<muster::ComputeDevice>(at::kCPU);
+    std::printf("device %s, LibTorch %s, seconds of %s\n", device->place().str().c_str(), TORCH_VERSION,
+                device->is_cuda() ? "the clock" : "CPU time");
+  }
   at::globalContext().setFlushDenormal(true);
   at::set_num_threads(1);
-  muster::FederatedData data;
-  data.samples = std::make_shared<const muster::TrainTest>(muster::TrainTest{muster::Load(), {}});
-  for (uint32_t client = 0; client < 6; ++client) {
-    std::vector<uint32_t> samples(muster::kClientSamples);
-    std::iota(samples.begin(), samples.end(), client * static_cast<uint32_t>(muster::kClientSamples));
-    data.training.AddClient(samples);
-  }
-  for (const auto& [name, clients] :
-       {std::pair<const char*, int64_t>{"softmax", 6}, {"mlp", 6}, {"lenet", 2}, {"cnn", 1}}) {
-    for (const int64_t batch : {20, 32}) muster::Compare(data, name, batch, clients, rounds);
-  }
-  for (const char* name : {"softmax", "mlp"}) {
-    for (const int64_t samples : {20, 60}) muster::CompareBatched(data.train(), name, samples, rounds);
-  }
+  const auto samples = std::make_shared<const muster::TrainTest>(muster::TrainTest{muster::Load(), {}});
+  muster::CompareAll(device, samples, rounds);
 }
