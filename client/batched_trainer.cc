@@ -1,6 +1,7 @@
 #include "client/batched_trainer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <chrono>
@@ -59,7 +60,7 @@ class Group final : private Oracle {
 
   // Completes deltas and results, but for the seconds.
   absl::Status Train(ConstParameters global) {
-    const torch::NoGradGuard no_grad;
+    const at::NoGradGuard no_grad;
     std::stable_sort(rows_.begin(), rows_.end(),
                      [](const auto& a, const auto& b) { return a->steps > b->steps; });
     MakeModels(global);

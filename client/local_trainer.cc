@@ -1,6 +1,7 @@
 #include "client/local_trainer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <chrono>
@@ -204,7 +205,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
 
   void AddLosses(ConstParameters global, std::span<const uint32_t> samples, double& sum, double& squares) {
     Load(global);
-    const torch::NoGradGuard no_grad;
+    const at::NoGradGuard no_grad;
     model_->model().SetTraining(false);
     SeedForwardRandom({.purpose = Purpose::kDropout});
     for (size_t begin = 0; begin < samples.size(); begin += kEvaluationBatch) {
@@ -346,7 +347,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
     }
     MUSTER_RETURN_IF_ERROR(CheckSamples(samples, evaluated));
     Load(parameters);
-    const torch::NoGradGuard no_grad;
+    const at::NoGradGuard no_grad;
     model_->model().SetTraining(false);
     SeedForwardRandom({.purpose = Purpose::kDropout});  // for models that draw in evaluation, too
     EvaluationSums sums;
@@ -418,7 +419,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
 
   absl::StatusOr<double> Loss(Batch batch) override {
     Prepare(batch);
-    const torch::NoGradGuard no_grad;
+    const at::NoGradGuard no_grad;
     return FiniteLoss(MeanLoss(options_.loss, Outputs(), Targets()));
   }
 
@@ -433,7 +434,7 @@ class ResidentTrainer final : public LocalTrainer, private Oracle {
 
   absl::StatusOr<at::Tensor> SampleLosses(Batch batch) override {
     Prepare(batch);
-    const torch::NoGradGuard no_grad;
+    const at::NoGradGuard no_grad;
     return muster::SampleLosses(options_.loss, Outputs(), Targets()).cpu();
   }
 

@@ -104,6 +104,11 @@ class TensorVector final : public DeviceVector {
     });
   }
 
+  absl::StatusOr<double> SumOfSquares() const override {
+    return There(
+        [&]() -> absl::StatusOr<double> { return values_.to(at::kDouble).square_().sum().item<double>(); });
+  }
+
   absl::StatusOr<Kept> Largest(int64_t k) const override {
     return There([&]() -> absl::StatusOr<Kept> {
       // Magnitudes as integers have the order of the magnitudes, NaN above all.

@@ -26,6 +26,9 @@ class DeviceVector {
   // out = the vector; out.size() == size().
   virtual absl::Status Copy(std::span<float> out) const = 0;
 
+  // Of its elements; to rounding: the order is the device's.
+  virtual absl::StatusOr<double> SumOfSquares() const = 0;
+
   // LargestPlaces(x, k) of compression/select.h, and the elements there. 1 <= k <= size().
   struct Kept {
     std::vector<uint32_t> places;

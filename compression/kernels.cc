@@ -176,7 +176,7 @@ __attribute__((target("avx2"))) size_t PackSigns256(const float* x, size_t n, ui
   size_t i = 0;
   for (; i + 16 <= n; i += 16) {
     if (i % 64 == 0) PrefetchPage(x + i);
-    for (int half = 0; half < 2; ++half) {
+    for (size_t half = 0; half < 2; ++half) {
       const __m256 v = _mm256_loadu_ps(x + i + 8 * half);
       signs[i / 8 + half] = static_cast<uint8_t>(_mm256_movemask_ps(v));
       const __m256 a = _mm256_and_ps(v, magnitude);
@@ -184,7 +184,7 @@ __attribute__((target("avx2"))) size_t PackSigns256(const float* x, size_t n, ui
       sums[2 * half + 1] = _mm256_add_pd(sums[2 * half + 1], _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)));
     }
   }
-  for (int j = 0; j < 4; ++j) _mm256_storeu_pd(lanes + 4 * j, sums[j]);
+  for (size_t j = 0; j < 4; ++j) _mm256_storeu_pd(lanes + 4 * j, sums[j]);
   return i;
 }
 

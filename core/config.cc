@@ -268,6 +268,7 @@ class Loader {
       return ErrorAt(value.where, path, absl::StrCat("must be a map of settings, not ", Describe(value)));
     }
     std::vector<std::string> names;
+    names.reserve(static_cast<size_t>(type.field_count()));
     for (int i = 0; i < type.field_count(); ++i) names.push_back(type.field(i)->name());
     for (const YamlValue& child : value.children) {
       if (type.FindFieldByName(child.key) == nullptr) {

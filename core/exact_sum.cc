@@ -118,7 +118,7 @@ void ExactSum::Term::AddSigns(int64_t offset, std::span<const uint8_t> signs, in
 
 absl::Status ExactSum::AddOnDevice(double weight, float largest, Adder add) {
   MUSTER_ASSIGN_OR_RETURN(const Term term, CountTerm(weight, largest));
-  const absl::Status added = add(term.scale_, on_device_);
+  absl::Status added = add(term.scale_, on_device_);
   if (!added.ok()) TakeBack(term);
   return added;
 }

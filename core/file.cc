@@ -131,7 +131,7 @@ absl::Status WriteFileAtomic(const std::string& path, std::span<const std::strin
   const absl::Status status = good ? absl::OkStatus() : FileError(path, "write");
   ::close(fd);
   if (!status.ok() || ::rename(aside.c_str(), path.c_str()) != 0) {
-    const absl::Status result = status.ok() ? FileError(path, "write") : status;
+    absl::Status result = status.ok() ? FileError(path, "write") : status;
     ::unlink(aside.c_str());
     return result;
   }

@@ -20,8 +20,8 @@ void Layout::Add(std::string name, std::vector<int64_t> shape, bool trainable) {
   size += entries.back().size();
   std::string description;
   for (const Entry& entry : entries) {
-    absl::StrAppend(&description, entry.name, entry.trainable ? " p " : " b ", absl::StrJoin(entry.shape, "x"),
-                    "\n");
+    absl::StrAppend(&description, entry.name, entry.trainable ? " p " : " b ",
+                    absl::StrJoin(entry.shape, "x"), "\n");
   }
   const std::string digest = Sha256(description);
   std::memcpy(&fingerprint, digest.data(), sizeof fingerprint);

@@ -16,9 +16,8 @@ std::string SafetensorsHeader(const Layout& layout, const std::map<std::string, 
   if (!metadata.empty()) header["__metadata__"] = metadata;
   for (const Layout::Entry& entry : layout.entries) {
     const int64_t begin = entry.offset * 4;
-    header[entry.name] = {{"dtype", "F32"},
-                          {"shape", entry.shape},
-                          {"data_offsets", {begin, begin + entry.size() * 4}}};
+    header[entry.name] = {
+        {"dtype", "F32"}, {"shape", entry.shape}, {"data_offsets", {begin, begin + entry.size() * 4}}};
   }
   std::string text = layout.entries.empty() && metadata.empty() ? "{}" : header.dump();
   text.append((8 - text.size() % 8) % 8, ' ');  // data starts aligned
@@ -44,7 +43,8 @@ absl::StatusOr<NamedTensors> ParseSafetensors(std::string_view bytes, std::strin
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), 8);
   if (length > bytes.size() - 8) return bad("the header is cut off");
-  const nlohmann::json header = nlohmann::json::parse(bytes.substr(8, length), nullptr, /*allow_exceptions=*/false);
+  const nlohmann::json header =
+      nlohmann::json::parse(bytes.substr(8, length), nullptr, /*allow_exceptions=*/false);
   if (!header.is_object()) return bad("the header is not a JSON object");
   const std::string_view data = bytes.substr(8 + length);
   NamedTensors result;
@@ -68,17 +68,20 @@ absl::StatusOr<NamedTensors> ParseSafetensors(std::string_view bytes, std::strin
       return bad(absl::StrCat("tensor '", key, "' has a malformed shape or data_offsets"));
     }
     const uint64_t begin = offsets[0].get<uint64_t>(), end = offsets[1].get<uint64_t>();
-    if (begin > end || end > data.size()) return bad(absl::StrCat("tensor '", key, "' lies outside the file"));
+    if (begin > end || end > data.size())
+      return bad(absl::StrCat("tensor '", key, "' lies outside the file"));
     uint64_t count = 1;
     NamedTensors::Tensor tensor;
     for (const auto& extent : value["shape"]) {
       if (!extent.is_number_unsigned()) return bad(absl::StrCat("tensor '", key, "' has a malformed shape"));
       const uint64_t n = extent.get<uint64_t>();
-      if (n != 0 && count > data.size() / n) return bad(absl::StrCat("tensor '", key, "' is larger than the file"));
+      if (n != 0 && count > data.size() / n)
+        return bad(absl::StrCat("tensor '", key, "' is larger than the file"));
       count *= n;
       tensor.shape.push_back(static_cast<int64_t>(n));
     }
-    if (count * 4 != end - begin) return bad(absl::StrCat("tensor '", key, "': shape and data_offsets disagree"));
+    if (count * 4 != end - begin)
+      return bad(absl::StrCat("tensor '", key, "': shape and data_offsets disagree"));
     tensor.values.resize(count);
     if (count > 0) std::memcpy(tensor.values.data(), data.data() + begin, end - begin);
     if (begin != end) ranges.emplace_back(begin, end);

@@ -79,6 +79,7 @@ void TakeEntries(const std::string& prefix, Map& from, Map& to) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): its vectors are moved
 void PutUnder(const std::string& prefix, State from, State& to) {
   for (auto& [name, values] : from.vectors) to.vectors[absl::StrCat(prefix, "/", name)] = std::move(values);
   for (const auto& [name, value] : from.numbers) to.numbers[absl::StrCat(prefix, "/", name)] = value;

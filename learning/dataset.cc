@@ -199,6 +199,7 @@ void Standardize(TrainTest& data) {
   const std::vector<Moments> moments = MomentsOf(data.train);
   const double count = static_cast<double>(data.train.inputs.size()) / static_cast<double>(moments.size());
   std::vector<double> scales;
+  scales.reserve(moments.size());
   for (const Moments& m : moments) scales.push_back(m.constant() ? 1 : 1 / std::sqrt(m.squares / count));
   for (Dataset* part : {&data.train, &data.test}) {
     ForEachChannel(*part, [&](int64_t channel, std::span<float> elements) {

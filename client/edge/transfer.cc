@@ -93,7 +93,7 @@ grpc::Status Transfer::Download(v1::DownloadRequest request, int64_t size, const
       }
     }
     if (!failure.ok()) call.context()->TryCancel();
-    const grpc::Status status = reader->Finish();
+    grpc::Status status = reader->Finish();
     if (!failure.ok()) return failure;
     if (!status.ok()) return status;
     if (have < size) return {grpc::StatusCode::DATA_LOSS, "the stream ended before the last byte"};
@@ -111,7 +111,7 @@ grpc::Status Transfer::Upload(v1::UploadHeader header, std::string_view bytes, i
   {
     v1::Offset offset;
     Call call(*this);
-    const grpc::Status status = stub_->UploadOffset(call.context(), header, &offset);
+    grpc::Status status = stub_->UploadOffset(call.context(), header, &offset);
     if (!status.ok()) return status;
     header.set_offset(std::clamp<int64_t>(offset.offset(), 0, size));
   }
@@ -131,7 +131,7 @@ grpc::Status Transfer::Upload(v1::UploadHeader header, std::string_view bytes, i
     at += static_cast<int64_t>(data.size());
   }
   writer->WritesDone();
-  const grpc::Status status = writer->Finish();
+  grpc::Status status = writer->Finish();
   if (!status.ok() || receipt.complete()) return status;
   return {grpc::StatusCode::DATA_LOSS,
           absl::StrCat("the coordinator has ", receipt.received(), " of ", size, " bytes")};

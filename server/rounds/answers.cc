@@ -48,6 +48,10 @@ absl::Status MoveToFile(Payload& payload) {
 double UpdateNorm(const Payload& update, const Layout& layout) {
   constexpr int64_t kMostElements = 1 << 24;
   if (layout.size > kMostElements) return 0;
+  if (update.on_device != nullptr) {
+    const absl::StatusOr<double> squares = update.on_device->SumOfSquares();
+    return squares.ok() && std::isfinite(*squares) ? std::sqrt(*squares) : 0;
+  }
   const absl::StatusOr<std::vector<float>> decoded = DecodePayload(update, layout);
   return decoded.ok() ? std::sqrt(SumOfSquares(*decoded)) : 0;
 }

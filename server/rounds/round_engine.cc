@@ -373,7 +373,7 @@ absl::Status RoundEngine::Train(Round& round) {
       if (norms) norm = update->folded ? update->folded->norm : UpdateNorm(update->payload, *parts_.layout);
     }
     const Clock::time_point start = Clock::now();
-    if (const absl::Status taken = round.answers->Take(std::move(outcome), event); !taken.ok()) {
+    if (absl::Status taken = round.answers->Take(std::move(outcome), event); !taken.ok()) {
       broken.Update(taken);
       return taken;
     }

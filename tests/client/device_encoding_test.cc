@@ -40,6 +40,7 @@ class Watched final : public DeviceVector {
     copied_ = true;
     return x_->Copy(out);
   }
+  absl::StatusOr<double> SumOfSquares() const override { return x_->SumOfSquares(); }
   absl::StatusOr<Kept> Largest(int64_t k) const override { return x_->Largest(k); }
   absl::StatusOr<std::vector<float>> LargestMagnitudes(int64_t bucket) const override {
     return x_->LargestMagnitudes(bucket);
@@ -139,6 +140,20 @@ TEST_P(DeviceEncodingTest, RefusesWhatTheHostRefusesInTheSameWords) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Compressors, DeviceEncodingTest, testing::ValuesIn(CompressorCases()));
+
+TEST(DeviceEncodingTest, ItsNormIsTheHosts) {
+  for (const std::vector<float>& x : Vectors()) {
+    double squares = 0;
+    for (const float value : x) squares += double{value} * value;
+    const auto there = Watched(x).SumOfSquares();
+    ASSERT_TRUE(there.ok()) << there.status();
+    if (std::isnan(squares)) {
+      EXPECT_TRUE(std::isnan(*there));
+    } else {
+      EXPECT_NEAR(*there, squares, 1e-12 * squares);
+    }
+  }
+}
 
 TEST(DeviceEncodingTest, EncodedBytesAloneComeToTheHost) {
   std::vector<PluginConfig> there = {{"sign", {}}, {"top_k", {}}, {"ternary", {}}, {"stc", {}}};
