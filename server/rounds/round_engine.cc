@@ -455,6 +455,7 @@ Task RoundEngine::MakeTask(const Round& round) const {
             .deadline_seconds = options_.deadline_seconds,
             .enough = options_.over_select > 0 ? round.decision.clients : 0,
             .statistics = needs_.statistics};
+  // NOLINTNEXTLINE(performance-unnecessary-value-param): they are moved
   const auto add = [&task](std::map<std::string, std::vector<float>> vectors) {
     for (auto& [name, values] : vectors) {
       task.vectors[name] = std::make_shared<const std::vector<float>>(std::move(values));
@@ -528,6 +529,7 @@ absl::Status RoundEngine::Combine(Aggregate& aggregate, State& feedback, State& 
   return parts_.method->Combine(round, method);
 }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): its extras are moved
 void RoundEngine::KeepClientState(Aggregate aggregate) {
   if (!options_.average_state) return;
   State state;
