@@ -238,7 +238,9 @@ std::vector<size_t> WorkersPool::NextGroup() {
 }
 
 std::vector<std::vector<size_t>> WorkersPool::Choose(Peer& peer) {
-  // Every thread has one group. Where they are short, some more, so that no thread waits for its next.
+  // Every thread has one group. While there are many, or where they are short, some more, so that no thread
+  // waits for its next; the last ones go to whoever is free.
+  constexpr size_t kMany = 2;  // for each thread of all
   constexpr double kAheadSeconds = 0.01;
   const auto threads = static_cast<size_t>(std::max(1, peer.member.threads));
   const auto seconds = [&](size_t item) {
@@ -249,9 +251,15 @@ std::vector<std::vector<size_t>> WorkersPool::Choose(Peer& peer) {
   for (const auto& [item, memory] : peer.given) ahead += seconds(item);
   const double enough = kAheadSeconds * static_cast<double>(threads);
   const size_t largest = (bout_->clients().size() + bout_->groups() - 1) / bout_->groups();
+  size_t all_threads = own_ == nullptr ? 0 : static_cast<size_t>(own_->count());
+  for (const auto& other : peers_) {
+    all_threads += other->gone ? 0 : static_cast<size_t>(std::max(1, other->member.threads));
+  }
   std::vector<std::vector<size_t>> groups;
-  while (!waiting_.empty() &&
-         (peer.given.size() <= (threads - 1) * largest || (peer.seconds_per_sample > 0 && ahead < enough))) {
+  while (!waiting_.empty()) {
+    const bool many = waiting_.size() > kMany * all_threads * largest;
+    const size_t most = (many ? threads : threads - 1) * largest;
+    if (peer.given.size() > most && !(peer.seconds_per_sample > 0 && ahead < enough)) break;
     groups.push_back(NextGroup());
     for (const size_t item : groups.back()) {
       ahead += seconds(item);
