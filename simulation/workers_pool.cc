@@ -37,9 +37,13 @@ WorkersPool::~WorkersPool() {
 
 int WorkersPool::width() const {
   const MutexLock lock(&mutex_);
-  int width = own_ == nullptr ? 0 : own_->count();
-  for (const auto& peer : peers_) width += peer->gone ? 0 : peer->member.threads;
-  return std::max(1, width);
+  return std::max(1, Threads());
+}
+
+int WorkersPool::Threads() const {
+  int threads = own_ == nullptr ? 0 : own_->count();
+  for (const auto& peer : peers_) threads += peer->gone ? 0 : peer->member.threads;
+  return threads;
 }
 
 void WorkersPool::Meet() {
@@ -251,10 +255,7 @@ std::vector<std::vector<size_t>> WorkersPool::Choose(Peer& peer) {
   for (const auto& [item, memory] : peer.given) ahead += seconds(item);
   const double enough = kAheadSeconds * static_cast<double>(threads);
   const size_t largest = (bout_->clients().size() + bout_->groups() - 1) / bout_->groups();
-  size_t all_threads = own_ == nullptr ? 0 : static_cast<size_t>(own_->count());
-  for (const auto& other : peers_) {
-    all_threads += other->gone ? 0 : static_cast<size_t>(std::max(1, other->member.threads));
-  }
+  const auto all_threads = static_cast<size_t>(Threads());
   std::vector<std::vector<size_t>> groups;
   while (!waiting_.empty()) {
     const bool many = waiting_.size() > kMany * all_threads * largest;

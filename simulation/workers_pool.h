@@ -65,6 +65,8 @@ class WorkersPool final : public VirtualClientPool {
   // UNAVAILABLE if nobody is left to train.
   absl::Status Train(Bout& bout, const std::function<bool()>& cancelled) override;
   int width() const override;
+  // That train, of all processes that live.
+  int Threads() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // The bout's items, longest training first.
   std::vector<size_t> LongestFirst(const Bout& bout) const;

@@ -5,11 +5,9 @@
 #include <cmath>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "core/config.h"
-#include "simulation/simulated_federation.h"
+#include "tests/simulation/federations.h"
 
 namespace muster {
 namespace {
@@ -23,55 +21,32 @@ model: {name: mlp, hidden: [6]}
 training: {epochs: 2, batch_size: 10, optimizer: {name: sgd, learning_rate: 0.05, momentum: 0.9}}
 federation: {rounds: 3, participation: {name: fixed, clients: 140}}
 )";
-  v1::Experiment config;
-  EXPECT_EQ(Message(LoadConfig(kYaml, "batched", ".", overrides, config)), "");
-  auto federation = SimulatedFederation::Create(config, threads, std::make_shared<ComputeDevice>(at::kCPU));
-  EXPECT_TRUE(federation.ok()) << federation.status();
-  return *std::move(federation);
+  return MakeFederation(kYaml, overrides, threads, /*device=*/true);
 }
 
 std::vector<float> Train(const std::vector<std::string>& overrides, int threads) {
-  const auto model = Federation(overrides, threads)->Run(nullptr, "", {});
-  EXPECT_TRUE(model.ok()) << model.status();
-  return *model;
+  return TrainAlone(*Federation(overrides, threads));
 }
 
-// By two workers of rank 0, each a thread in place of a process. The first one leaves for good when it has
-// trained so many clients; 0: never.
+// By two workers of rank 0. The first one leaves for good when it has trained so many clients; 0: never.
 std::vector<float> TrainByWorkers(const std::vector<std::string>& overrides, bool train_here,
                                   int leaves_after) {
-  constexpr int kProcesses = 3;
-  const auto options = [](int rank, int port) {
-    return WorkerGroupOptions{
-        .place = {.rank = rank, .size = kProcesses, .local_rank = rank, .host = "127.0.0.1", .port = port},
-        .patience_seconds = 30,
-        .threads = 1,
-        .common = {}};
-  };
-  const auto group = WorkerGroup::Open(options(0, 0));
-  EXPECT_TRUE(group.ok()) << group.status();
-  std::vector<std::thread> workers;
-  for (int rank = 1; rank < kProcesses; ++rank) {
-    workers.emplace_back([&, rank] {
-      const auto own = WorkerGroup::Open(options(rank, (*group)->place().port));
-      ASSERT_TRUE(own.ok() && (*own)->Form().ok());
-      std::atomic<int> trained{0};
-      const absl::Status worked = Federation(overrides, 1)->Work(**own, [&](double /*seconds*/) {
-        if (rank == 1 && ++trained == leaves_after) (*own)->collective()->Close();
-      });
-      EXPECT_TRUE(worked.ok() || (rank == 1 && leaves_after > 0)) << worked;
-    });
-  }
-  const absl::Status formed = (*group)->Form();
-  EXPECT_TRUE(formed.ok()) << formed;
   std::atomic<int> lost{0};
-  const auto model = Federation(overrides, 1)
-                         ->RunOnWorkers(**group, train_here, [&lost](const std::string& /*what*/) { ++lost; },
-                                        nullptr, "", {});
-  for (std::thread& worker : workers) worker.join();
-  EXPECT_TRUE(model.ok()) << model.status();
+  const std::vector<float> model =
+      TrainByThreads({.processes = 3,
+                      .train_here = train_here,
+                      .make = [&] { return Federation(overrides, 1); },
+                      .work =
+                          [&](int rank, SimulatedFederation& federation, WorkerGroup& group) {
+                            std::atomic<int> trained{0};
+                            const absl::Status worked = federation.Work(group, [&](double /*seconds*/) {
+                              if (rank == 1 && ++trained == leaves_after) group.collective()->Close();
+                            });
+                            EXPECT_TRUE(worked.ok() || (rank == 1 && leaves_after > 0)) << worked;
+                          },
+                      .told = [&lost](const std::string& /*what*/) { ++lost; }});
   EXPECT_EQ(lost.load(), leaves_after > 0 ? 1 : 0);
-  return *model;
+  return model;
 }
 
 const std::string kOneByOne = "training.static_plan=false";

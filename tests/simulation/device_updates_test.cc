@@ -3,8 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
-#include "core/config.h"
-#include "simulation/simulated_federation.h"
+#include "tests/simulation/federations.h"
 
 namespace muster {
 namespace {
@@ -17,14 +16,7 @@ model: {name: mlp, hidden: [8]}
 training: {epochs: 1, batch_size: 10, static_plan: false, optimizer: {name: sgd, learning_rate: 0.05}}
 federation: {rounds: 3, participation: {name: fixed, clients: 4}}
 )";
-  v1::Experiment config;
-  EXPECT_EQ(Message(LoadConfig(kYaml, "device", ".", overrides, config)), "");
-  const auto federation = SimulatedFederation::Create(
-      config, workers, device ? std::make_shared<ComputeDevice>(at::kCPU) : nullptr);
-  EXPECT_TRUE(federation.ok()) << federation.status();
-  auto model = (*federation)->Run(nullptr, "", {});
-  EXPECT_TRUE(model.ok()) << model.status();
-  return model.ok() ? *std::move(model) : std::vector<float>();
+  return TrainAlone(*MakeFederation(kYaml, overrides, workers, device));
 }
 
 TEST(DeviceUpdatesTest, WorkersDoNotChangeABit) {

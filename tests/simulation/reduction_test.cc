@@ -9,8 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "core/config.h"
-#include "simulation/simulated_federation.h"
+#include "tests/simulation/federations.h"
 #include "tests/simulation/nccl_stand_in.h"
 
 namespace muster {
@@ -34,55 +33,29 @@ model: {name: mlp, hidden: [100]}
 training: {epochs: 1, batch_size: 10, static_plan: false, optimizer: {name: sgd, learning_rate: 0.05}}
 federation: {rounds: 3, participation: {name: fixed, clients: 12}}
 )";
-    v1::Experiment config;
-    EXPECT_EQ(Message(LoadConfig(kYaml, "reduction", ".", overrides, config)), "");
-    auto federation =
-        SimulatedFederation::Create(config, 1, device ? std::make_shared<ComputeDevice>(at::kCPU) : nullptr);
-    EXPECT_TRUE(federation.ok()) << federation.status();
-    return *std::move(federation);
+    return MakeFederation(kYaml, overrides, 1, device);
   }
 
   static std::vector<float> Alone(const std::vector<std::string>& overrides, bool device) {
-    const auto model = Federation(overrides, device)->Run(nullptr, "", {});
-    EXPECT_TRUE(model.ok()) << model.status();
-    return *model;
+    return TrainAlone(*Federation(overrides, device));
   }
 
-  // By workers of rank 0, each a thread in place of a process. `leave` gets the last one's group as long as
-  // it stands.
+  // `leave` gets the last worker's group as long as it stands.
   std::vector<float> ByWorkers(const std::vector<std::string>& overrides, bool device, bool train_here,
                                const std::function<void(WorkerGroup&)>& leave = {}) {
-    const auto options = [this](int rank, int port) {
-      return WorkerGroupOptions{
-          .place = {.rank = rank, .size = processes_, .local_rank = rank, .host = "127.0.0.1", .port = port},
-          .collective = "nccl_stand_in",
-          .patience_seconds = 30,
-          .threads = 1,
-          .common = {}};
-    };
-    const auto group = WorkerGroup::Open(options(0, 0));
-    EXPECT_TRUE(group.ok()) << group.status();
-    std::vector<std::thread> workers;
-    for (int rank = 1; rank < processes_; ++rank) {
-      workers.emplace_back([&, rank] {
-        const auto own = WorkerGroup::Open(options(rank, (*group)->place().port));
-        ASSERT_TRUE(own.ok() && (*own)->Form().ok());
-        const bool leaves = leave && rank == processes_ - 1;
-        if (leaves) leave(**own);
-        const absl::Status worked = Federation(overrides, device)->Work(**own);
-        EXPECT_NE(worked.ok(), leaves) << worked;
-      });
-    }
-    const absl::Status formed = (*group)->Form();
-    EXPECT_TRUE(formed.ok()) << formed;
     told_.clear();
-    const auto model =
-        Federation(overrides, device)
-            ->RunOnWorkers(**group, train_here, [this](const std::string& what) { told_.push_back(what); },
-                           nullptr, "", {});
-    for (std::thread& worker : workers) worker.join();
-    EXPECT_TRUE(model.ok()) << model.status();
-    return *model;
+    return TrainByThreads({.processes = processes_,
+                           .train_here = train_here,
+                           .collective = "nccl_stand_in",
+                           .make = [&] { return Federation(overrides, device); },
+                           .work =
+                               [&](int rank, SimulatedFederation& federation, WorkerGroup& group) {
+                                 const bool leaves = leave && rank == processes_ - 1;
+                                 if (leaves) leave(group);
+                                 const absl::Status worked = federation.Work(group);
+                                 EXPECT_NE(worked.ok(), leaves) << worked;
+                               },
+                           .told = [this](const std::string& what) { told_.push_back(what); }});
   }
 
   NcclStandIn& stand_in_ = NcclStandIn::Get();
